@@ -9,12 +9,14 @@ package import SluiceProtocol
 ///   `remaining`, `retry_after_ms`, each of the last four only where it is known; `reservation` if one was made. A check answered `BUSY`
 ///   has the verdict `busy`.
 /// - A settlement has `time`, `door`, `action` (`commit`, `cancel`, `release`), `grant`, `reservation`, `cost`, and `done`.
+/// - A clear by an operator has `time`, `door`, `action` (`clear`), `grant`, `tool` if it is of one, `cleared` (how many counters held
+///   something) and `uid`.
 /// - A line with `sample` begins each file and each process: 1 if every decision is logged, a larger number for one in so many of those
 ///   allowed, 0 for none of them. A line with `dropped` says how many lines are missing before it.
 package enum DecisionLogLine {
     /// What a line says of its question or settlement.
     package enum Action: String, Sendable, CaseIterable {
-        case check, peek, charge, refund, commit, cancel, release
+        case check, peek, charge, refund, commit, cancel, release, clear
     }
 
     /// The verdict of a check that was answered `BUSY`: nothing was decided.
@@ -60,6 +62,17 @@ package enum DecisionLogLine {
         append("grant", bytes, request.grant, to: &line)
         append("reservation", bytes, request.reservation, to: &line)
         if case .commit(let cost) = request.action { append("cost", cost, to: &line) }
+    }
+
+    /// The members of an operator's clear.
+    package static func append(
+        grant: String, tool: String?, cleared: Int, userID: UInt32, to line: inout [UInt8]
+    ) {
+        append("action", Action.clear.rawValue, to: &line)
+        append("grant", grant, to: &line)
+        if let tool { append("tool", tool, to: &line) }
+        append("cleared", Int64(cleared), to: &line)
+        append("uid", Int64(userID), to: &line)
     }
 
     // MARK: - Members, each with a comma behind it

@@ -39,6 +39,8 @@ package struct Limiter {
             case notSettled(SettleFault)
             /// The store became unavailable before it answered a settlement: it may or may not have run.
             case storeUnavailable
+            /// As `ClearOutcome.cleared`.
+            case cleared([CounterClearing])
         }
 
         package var ticket: Ticket

@@ -36,6 +36,8 @@ package struct Statistics: Sendable, Equatable {
     package var dataLosses: Int64 = 0
     /// Single counters that the store had lost.
     package var counterLosses: Int64 = 0
+    /// Counters that operators cleared through this replica, and that held something.
+    package var clearedCounters: Int64 = 0
     /// What only metrics report.
     package internal(set) var figures = Figures()
 
@@ -124,6 +126,7 @@ package struct Statistics: Sendable, Equatable {
         clockFollows += other.clockFollows
         dataLosses += other.dataLosses
         counterLosses += other.counterLosses
+        clearedCounters += other.clearedCounters
         figures.add(other.figures)
     }
 }

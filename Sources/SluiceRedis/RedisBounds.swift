@@ -43,9 +43,9 @@ package enum RedisBounds {
     /// up to `longestClusterPause`. All of them together are some 160 ms.
     package static let firstClusterPause = TimeAmount.milliseconds(1)
     package static let longestClusterPause = TimeAmount.milliseconds(50)
-    /// Longest message accepted from the change channel, bytes. A tag holds a name of at most 256 bytes, each byte
-    /// written in up to three. A longer message did not come from a script and is ignored.
-    package static let maxChangeBytes = 2_048
+    /// Longest message accepted from the change channel, bytes: a counter's key has up to six names of at most 256 bytes,
+    /// each byte written in up to three. A longer message did not come from a script and is ignored.
+    package static let maxChangeBytes = 8_192
     /// Most unanswered batches on one connection. The engine keeps two in flight; more means a fault, and the
     /// connection is closed (`linkClosed`).
     package static let maxBatchesInFlight = 16

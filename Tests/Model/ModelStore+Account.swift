@@ -54,6 +54,31 @@ extension ModelStore {
         return fits
     }
 
+    /// Gives back all that a counter holds.
+    mutating func clear(
+        _ entry: Batch.Entry, _ keys: EntryKeys, of batch: Batch, nowMs: Int64, into reply: inout BatchReply
+    ) throws(KeyFault) {
+        let (charge, keys) = (batch.charges[entry.firstCharge], keys.charges[0])
+        guard charge.quota.windowStartMs <= nowMs && nowMs < charge.quota.windowEndMs else {
+            reply.results.append(BatchReply.windowIsOver)
+            return
+        }
+        var reading = try read(charge, keys, isPeek: true, nowMs: nowMs)
+        reply.results.append(1)
+        reply.results += Self.numbers(reading, of: charge, cost: 1)
+        guard charge.quota.algorithm != .concurrency else { return }
+        let (held, before) = (reading.usage.used, reading.usage.previous)
+        giveBack(Quota.maxExact, charge, keys, &reading, nowMs: nowMs)
+        if charge.quota.algorithm.slidesInModel, before > 0 {
+            items[keys[1]]?.value = .integer(0)
+            repair(keys[1], untilMs: charge.quota.windowEndMs)
+            lowered.append(keys[1])
+        }
+        guard held > 0 || before > 0 else { return }
+        clearedUnits[keys[0], default: 0] += held
+        cleared.append(keys[0])
+    }
+
     private mutating func giveBack(
         _ cost: Int64, _ charge: Batch.Charge, _ keys: [[UInt8]], _ reading: inout Reading, nowMs: Int64
     ) {

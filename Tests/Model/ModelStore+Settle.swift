@@ -74,6 +74,8 @@ extension ModelStore {
             if !published.contains(tag) { published.append(tag) }
         }
         lowered = []
+        published += cleared
+        cleared = []
     }
 
     /// Settles windows and buckets to another cost, once.

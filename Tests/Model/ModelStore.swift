@@ -101,6 +101,9 @@ package struct ModelStore: Sendable {
     private static let clockStepMs: Int64 = 60_000
     /// The keys that the settlement at hand has lowered.
     var lowered: [[UInt8]] = []
+    /// Those that the batch at hand has cleared, and all that clears ever took of each key.
+    var cleared: [[UInt8]] = []
+    package internal(set) var clearedUnits: [[UInt8]: Int64] = [:]
 
     private static let markerTimeToLiveMs: Int64 = 3_600_000
     /// How far a replica follows a marker that is ahead of it.
@@ -159,6 +162,7 @@ package struct ModelStore: Sendable {
                     try settle(settlement, record: keys.operation[0], nowMs: nowMs, into: &reply)
                 case .restore:
                     try restore(entry, keys, of: batch, nowMs: nowMs, into: &reply)
+                case .clear: try clear(entry, keys, of: batch, nowMs: nowMs, into: &reply)
                 case .remember(let answer): reply.results.append(remember(answer, at: keys.operation[0]) ? 1 : 0)
                 case .forget(let reservation):
                     reply.results.append(forget(reservation, at: keys.operation[0]) ? 1 : 0)
@@ -177,6 +181,7 @@ package struct ModelStore: Sendable {
                 reply.words.append(error.words)
             }
         }
+        publishLowerings()
         return .success(reply)
     }
 

@@ -19,9 +19,10 @@ struct ControlRun {
     /// - Parameters:
     ///   - isAbandoned: whether nobody reads the output.
     ///   - onError: gets what is written to standard error, as it is written.
+    ///   - ask: answers questions; nil: nobody does.
     static func of(
         _ arguments: [String], style: Style = .plain, environment: [String: String] = [:], isAbandoned: Bool = false,
-        onError: @escaping @Sendable (String) -> Void = { _ in }
+        onError: @escaping @Sendable (String) -> Void = { _ in }, ask: (@Sendable (String) -> Bool)? = nil
     ) async -> ControlRun {
         let output = Collector()
         let errors = Collector()
@@ -31,7 +32,8 @@ struct ControlRun {
             writeError: {
                 errors.append($0)
                 onError($0)
-            }, isAbandoned: { isAbandoned }, style: style, environment: environment, answerLimit: .seconds(300))
+            }, isAbandoned: { isAbandoned }, style: style, ask: ask, environment: environment,
+            answerLimit: .seconds(300))
         let exitCode = await ControlProgram.run(arguments, console: console)
         return ControlRun(exitCode: exitCode, output: output.text, errors: errors.text)
     }

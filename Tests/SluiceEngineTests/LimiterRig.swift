@@ -22,6 +22,7 @@ struct LimiterRig {
     var listening: [ChangeFeedCommand] = []
     /// The results of settlements that waited: nil if the store became unavailable.
     var settled: [UInt64: Bool?] = [:]
+    var cleared: [UInt64: [CounterClearing]] = [:]
     /// Settlements that were rejected.
     var notSettled: [UInt64: Limiter.SettleFault] = [:]
     /// Checks that were answered that their id belongs to another check.
@@ -163,6 +164,7 @@ struct LimiterRig {
             case .notSettled(let fault): notSettled[ticket] = fault
             case .storeUnavailable: settled[ticket] = .some(nil)
             case .overloaded(let cause): busy[ticket] = cause
+            case .cleared(let counters): cleared[ticket] = counters
             }
             order.append(ticket)
         }

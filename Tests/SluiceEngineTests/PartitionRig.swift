@@ -158,6 +158,17 @@ struct PartitionRig {
         return decision
     }
 
+    /// The outcomes of a clear; nil if the partition is not counted in its store.
+    mutating func clear(_ keys: [CounterKey], _ grant: String, of replica: Int = 0) -> [CounterClearing.Outcome]? {
+        lastTicket += 1
+        let outcome = replicas[replica].clear(
+            keys, ofGrant: grant, ticket: Ticket(rawValue: lastTicket), now: now)
+        guard case .waiting = outcome else { return nil }
+        exchange()
+        guard case .cleared(let counters)? = answers[lastTicket] else { preconditionFailure("no answer") }
+        return counters.compactMap(\.outcome)
+    }
+
     mutating func settle(
         _ grant: String, _ reservation: String?, _ settlement: Batch.Settlement, of replica: Int = 0
     ) -> Limiter.SettleOutcome {

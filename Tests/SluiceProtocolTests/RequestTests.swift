@@ -49,7 +49,15 @@ import Testing
             throw RequestError(.error, "not EXPLAIN")
         }
         #expect(check.isPeek && check.cost == 3)
-        #expect(try parsed("CLEAR", "é") == .operators(.clear(["é"])))
+        #expect(try parsed("CLEAR", "é") == .operators(.clear(ClearRequest(grant: "é"))))
+        #expect(
+            try parsed("CLEAR", "g", "t", "DRYRUN")
+                == .operators(.clear(ClearRequest(grant: "g", tool: "t", isDryRun: true))))
+        #expect(
+            try parsed("CLEAR", "g", "CURSOR", "0.s1") == .operators(.clear(ClearRequest(grant: "g", cursor: "0.s1"))))
+        #expect(
+            try parsed("CLEAR", "g", "t", "cursor", "0.s1")
+                == .operators(.clear(ClearRequest(grant: "g", tool: "t", cursor: "0.s1"))))
     }
 
     @Test func connections() throws {
@@ -157,7 +165,7 @@ import Testing
 
     @Test func textThatIsNotUTF8IsRefused() {
         #expect(throws: RequestError(.badArgument, "argument '??' is not valid UTF-8, send text in UTF-8")) {
-            try parsed(frame([Array("CLEAR".utf8), [0xff, 0xfe]]))
+            try parsed(frame([Array("POLICY".utf8), [0xff, 0xfe]]))
         }
     }
 

@@ -119,7 +119,7 @@ final class ServerRig {
         if let outermost { try channel.pipeline.syncOperations.addHandler(outermost) }
         try channel.pipeline.syncOperations.addHandlers([reads, handler])
         channel.connect(to: try SocketAddress(unixDomainSocketPath: "/p"), promise: nil)
-        if asOperator { handler.isOperator = true }
+        if asOperator { handler.operatorPeer = PeerCredentials() }
         return Peer(channel: channel, handler: handler, reads: reads)
     }
 

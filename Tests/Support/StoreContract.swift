@@ -51,7 +51,7 @@ package struct StoreContract {
         fixedWindowCases + slidingWindowCases + tokenBucketCases + concurrencyCases + mixedCases + shadowCases
         + commitCases + cancelCases + bucketSettlementCases + slotSettlementCases + memoCases + faultCases + markerCases
         + offerCases + additionCases + heartbeatCases + slidingLogCases + logSettlementCases + logOfferCases
-        + callCases + chargeCases + refundCases + excessCases
+        + callCases + chargeCases + refundCases + clearCases + excessCases
 
     /// 2030-01-01: ahead of the clock of any store that this runs over.
     private static let firstDayMs: Int64 = 1_893_456_000_000
@@ -214,6 +214,10 @@ package struct StoreContract {
         _ cost: Int64, _ charges: Charge..., id: (id: String, arguments: String, counters: String)? = nil
     ) -> Entry {
         account(cost, charges, id) { .refund(idempotency: $0) }
+    }
+
+    func clear(_ charge: Charge) -> Entry {
+        Entry(cost: 1, count: 1, charges: [charge], operation: .clear, specialKeys: [])
     }
 
     private func account(

@@ -96,6 +96,8 @@ protocol LocalUsage: Sendable {
     ///
     /// - Parameter isShared: there is a store, which may have what is given back, and has to hear of it.
     mutating func refund(_ cost: Int64, _ quota: Quota, isShared: Bool, nowMs: Int64)
+    /// Gives back what a window before the open one still counts; only where there is no store.
+    mutating func clearBefore()
     /// Keeps what was given back from being sent for now: a batch in flight may have done that. A negative amount ends
     /// it.
     mutating func holdRefund(_ amount: Int64)
@@ -151,6 +153,7 @@ extension LocalUsage {
     mutating func updateQuota(_ quota: Quota) {}
     var countsUntilMs: Int64? { nil }
     mutating func refund(_ cost: Int64, _ quota: Quota, isShared: Bool, nowMs: Int64) {}
+    mutating func clearBefore() {}
     mutating func holdRefund(_ amount: Int64) {}
     mutating func gaveBack(_ cost: Int64, _ quota: Quota, isReported: Bool) {}
     mutating func wroteBackRefund(_ amount: Int64, _ numbers: ArraySlice<Int64>?, decidedMs: Int64) {}

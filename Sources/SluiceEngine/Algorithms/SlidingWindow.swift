@@ -272,6 +272,8 @@ struct SlidingUsage: LocalUsage {
         if isShared { givenBack.add(amount) } else { open.adjust(by: -amount) }
     }
 
+    mutating func clearBefore() { before = WindowBefore() }
+
     mutating func holdRefund(_ amount: Int64) { givenBack.hold(amount) }
 
     mutating func gaveBack(_ cost: Int64, _ quota: Quota, isReported: Bool) {

@@ -83,6 +83,9 @@ package struct Batch: Sendable, Equatable {
         /// Raises the one charge's counter to at least `cost`, what a replica last saw of it, and never lowers it.
         /// Used after a data loss.
         case restore
+        /// Gives back all that the one charge's counter holds, of a sliding window also what the window before holds, and
+        /// reports what that was. Slots are only read.
+        case clear
         /// Stores the answer to a check with an id, for other replicas to repeat, unless one is stored under the only
         /// key already.
         case remember(Answer)
@@ -100,7 +103,7 @@ package struct Batch: Sendable, Equatable {
             case .charge(let idempotency), .refund(let idempotency): idempotency == nil ? 0 : 1
             case .settle, .remember, .forget: 1
             case .heartbeat: 2
-            case .restore: 0
+            case .restore, .clear: 0
             }
         }
     }

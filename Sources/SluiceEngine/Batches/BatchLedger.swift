@@ -96,9 +96,12 @@ struct BatchLedger {
     }
 
     /// Adds an entry that is not a check to the batch that is being gathered.
-    mutating func add(_ operation: PendingBatch.Operation) -> EntryIndex {
-        let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
-        return queue[batch].addEntry(operation: operation)
+    mutating func add(
+        _ operation: PendingBatch.Operation, charges: Int = EngineBounds.chargesOfUnusualWork
+    ) -> EntryIndex {
+        let batch = openBatch(charges: charges)
+        return queue[batch].addEntry(
+            plan: .none, cost: 0, isPeek: false, chargeCount: charges, operation: operation)
     }
 
     /// Adds a waiter to an entry of the batch that is being gathered.

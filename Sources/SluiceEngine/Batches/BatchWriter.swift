@@ -68,6 +68,19 @@ struct BatchWriter {
                 operation: batch.operations.count - 1))
     }
 
+    /// Adds the clearing of one counter.
+    mutating func add(_ clearing: CounterClearing, atMs nowMs: Int64, in keys: KeySpace) {
+        let (key, quota) = clearing.open(atMs: nowMs)
+        batch.appendKey(key.bytes(in: keys))
+        if key.algorithm.slides { batch.appendKey(key.previous.bytes(in: keys)) }
+        batch.charges.append(Batch.Charge(quota: quota, verifiesTimeToLive: false))
+        batch.operations.append(.clear)
+        batch.entries.append(
+            Batch.Entry(
+                cost: 1, count: 1, firstCharge: batch.charges.count - 1, chargeCount: 1,
+                operation: batch.operations.count - 1))
+    }
+
     /// Adds a write-back or restore.
     mutating func add(_ sent: PendingBatch.SentWriteBack, in table: borrowing PlanTable) {
         let writeBack = sent.writeBack

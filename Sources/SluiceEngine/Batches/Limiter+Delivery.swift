@@ -26,7 +26,7 @@ extension Limiter {
                 table[entry.plan].isFaulty = false
                 answer(entry, of: batch, admitted: admitted, numbers: usage, decidedMs: decidedMs, now: now)
             } else {
-                deliver(entry, EntryIndex(index), of: &batch, &cursor, now: now)
+                deliver(entry, EntryIndex(index), of: &batch, &cursor, decidedMs: decidedMs, now: now)
             }
         }
         sendRepeated(of: batch, now: now)
@@ -36,10 +36,12 @@ extension Limiter {
     /// Delivers the reply to an entry that charged nothing now.
     private mutating func deliver(
         _ entry: PendingBatch.Entry, _ index: EntryIndex, of batch: inout PendingBatch,
-        _ cursor: inout BatchReply.Cursor,
-        now: ClockReading
+        _ cursor: inout BatchReply.Cursor, decidedMs: Int64, now: ClockReading
     ) {
         if entry.held > 0 { returnShare(ofEntry: index, admitted: 0, of: &batch, now: now) }
+        if case .clear(let counters)? = entry.operation {
+            return deliver(counters, index, of: &batch, &cursor, decidedMs: decidedMs, now: now)
+        }
         let outcome = cursor.next(
             entry.hasPlan ? .charge(usageCount: 0) : entry.isHeartbeat ? .heartbeat : .settlement)
         switch outcome {

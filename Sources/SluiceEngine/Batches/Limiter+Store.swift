@@ -119,6 +119,10 @@ extension Limiter {
             writer.add(.settle(settlement), keys: key.bytes)
         case .heartbeat?:
             writeHeartbeat(nowMs: nowMs)
+        case .clear(let counters)?:
+            for counter in counters where counter.outcome == nil {
+                writer.add(counter, atMs: nowMs, in: configuration.keys)
+            }
         case .check?, nil: preconditionFailure("has no plan")
         }
     }

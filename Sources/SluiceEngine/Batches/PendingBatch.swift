@@ -17,6 +17,8 @@ struct PendingBatch {
         /// The settlement of that key's reservation. If `isUnsent`, it is sent even though no client waits for it.
         case settle(ByteString, Batch.Settlement, isUnsent: Bool)
         case heartbeat
+        /// Clears those of the counters that have no outcome yet.
+        case clear([CounterClearing])
 
         var bytes: Int {
             switch self {
@@ -26,6 +28,7 @@ struct PendingBatch {
                     + HeldBytes.array(check.idempotencyKey?.bytes.count ?? 0)
             case .settle(let key, _, _): 2 * HeldBytes.perObject + HeldBytes.array(key.bytes.count)
             case .heartbeat: HeldBytes.perObject
+            case .clear(let counters): HeldBytes.perObject + counters.count * EngineBounds.bytesPerClearing
             }
         }
     }
@@ -70,7 +73,7 @@ struct PendingBatch {
         var isWanted: Bool {
             switch operation {
             case .settle(_, _, isUnsent: true)?, .heartbeat?: true
-            case .settle?, .check?, nil: unanswered > 0
+            case .settle?, .clear?, .check?, nil: unanswered > 0
             }
         }
 

@@ -101,7 +101,7 @@ extension Limiter {
         switch event {
         case .alive: judgeLosses(losses.answeredProbe(), now: now)
         case .opened, .closed: giveUpLosses(now: now)
-        case .changed: break
+        case .changed(let key): noteCleared(key)
         }
         notices.changeFeed(denials.changeFeed, isStoreThere: link.isClosed)
     }

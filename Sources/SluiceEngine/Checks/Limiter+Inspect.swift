@@ -131,6 +131,9 @@ extension Limiter {
             + counter.locallyUsed(quota, nowMs: nowMs)
     }
 
+    /// What a counter allows, without a window; if no policy has its limit any more, enough to read and clear it.
+    func quota(of key: CounterKey) -> Quota { limit(of: key).map { Quota($0) } ?? Quota(removedLimit: key) }
+
     /// The limit that counts by it, if a policy still has it. For `CL.THROTTLE` each call specifies its own.
     private func limit(of key: CounterKey) -> Limit? {
         if case .throttle = key.subject { return nil }

@@ -48,14 +48,15 @@ extension Counter {
     /// - Returns: restores first, then write-backs.
     mutating func writeBacks(nowMs: Int64, epoch: Int16, maxIncrement: Int64 = EngineBounds.maxIncrement) -> [WriteBack]
     {
-        let restores = isSeen && seenEpoch != epoch
-        guard algorithm == .fixedWindow else {
-            return local.writeBacks(
-                restores: restores, atMost: maxIncrement, windowStartMs: windowStartMs, nowMs: nowMs
-            ).filter { $0.amount > 0 }
-        }
+        let restores = isSeen && seenEpoch != epoch && !isCleared
         // Mostly there are none, and then this allocates nothing.
-        var writeBacks: [WriteBack] = []
+        var writeBacks = isCleared ? readings(nowMs: nowMs) : []
+        guard algorithm == .fixedWindow else {
+            return writeBacks
+                + local.writeBacks(
+                    restores: restores, atMost: maxIncrement, windowStartMs: windowStartMs, nowMs: nowMs
+                ).filter { $0.amount > 0 }
+        }
         if restores && windowed.sharedUsed > 0 {
             writeBacks.append(WriteBack(.restore, windowed.sharedUsed, windowMs: windowStartMs))
         }
@@ -125,6 +126,7 @@ extension Counter {
         }
         isSeen = true
         guard numbers != nil else { return forgetReport() }
+        if writeBack.kind == .restore { isCleared = false }
         seenEpoch = epoch
         if !keepsShare { endShare() }
     }

@@ -41,6 +41,7 @@ struct Counter {
         static let dirty = Marks(rawValue: 4)
         static let dirtyWithBatch = Marks(rawValue: 8)
         static let restored = Marks(rawValue: 16)
+        static let cleared = Marks(rawValue: 32)
 
         subscript(mark: Marks) -> Bool {
             get { contains(mark) }
@@ -67,6 +68,11 @@ struct Counter {
     var isDirtyWithBatch: Bool {
         get { marks[.dirtyWithBatch] }
         set { marks[.dirtyWithBatch] = newValue }
+    }
+    /// Whether the store's counter was cleared: what is known of it is not restored, and must be read again.
+    var isCleared: Bool {
+        get { marks[.cleared] }
+        set { marks[.cleared] = newValue }
     }
     /// Whether it comes from an earlier process, and is kept until nothing of it counts any more.
     var isRestored: Bool {
@@ -215,6 +221,7 @@ struct Counter {
     private mutating func turn(to next: OpenWindow) {
         if algorithm == .fixedWindow {
             windowed = WindowUsage()
+            isCleared = false
         } else {
             local.turn(isNext: next.startMs == windowEndMs)
         }

@@ -60,7 +60,7 @@ extension Limiter {
             if case .charged(_, let usage) = cursor.next(.charge(usageCount: usageCount)) {
                 numbers = usage
                 switch sent.writeBack.kind {
-                case .restore: statistics.figures.restores += 1
+                case .restore: if sent.writeBack.amount > 0 { statistics.figures.restores += 1 }
                 default: statistics.settled += 1
                 }
             }

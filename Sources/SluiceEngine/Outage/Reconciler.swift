@@ -165,7 +165,7 @@ struct Reconciler {
         restoreEnd = max(restoreEnd, counter.row + 1)
     }
 
-    /// The store lost this counter alone.
+    /// The store lost this counter alone, or it was cleared and must be read.
     mutating func restoreLost(_ counter: CounterID) {
         restorePosition = hasRestores ? min(restorePosition, counter.row) : counter.row
         restoreEnd = max(restorePosition < restoreEnd ? restoreEnd : 0, counter.row + 1)
@@ -248,7 +248,10 @@ struct Reconciler {
         in table: inout PlanTable
     ) {
         // A failed restore is not repeated: the same value would make it fail again.
-        if numbers == nil, sent.writeBack.kind == .restore { table[sent.counter].seenEpoch = storeEpoch }
+        if numbers == nil, sent.writeBack.kind == .restore {
+            table[sent.counter].seenEpoch = storeEpoch
+            table[sent.counter].isCleared = false
+        }
         table[sent.counter].wroteBack(
             sent.writeBack, numbers: numbers, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
     }
@@ -284,5 +287,5 @@ extension Counter {
     /// Whether it may have something to write back or restore.
     func mayNeedWriteBack(epoch: Int16) -> Bool { isJournalled || needsRestore(epoch: epoch) }
 
-    func needsRestore(epoch: Int16) -> Bool { references > 0 && isSeen && seenEpoch != epoch }
+    func needsRestore(epoch: Int16) -> Bool { references > 0 && isSeen && (seenEpoch != epoch || isCleared) }
 }

@@ -135,6 +135,13 @@ package struct PartitionedLimiter {
         return settleRouted(grant: grant, id, settlement, ticket: ticket, now: now)
     }
 
+    /// See `Limiter.clear`: all counters of a grant are in one partition.
+    package mutating func clear(
+        _ keys: [CounterKey], ofGrant grant: String, ticket: Ticket, now: ClockReading
+    ) -> Limiter.ClearOutcome {
+        change(map.partition(ofOwner: grant.utf8)) { $0.clear(keys, ticket: ticket, now: now) }
+    }
+
     package mutating func noteAnswered(_ count: Int, now: ClockReading) {
         first.noteAnswered(count, now: now)
         // The others have their durations to note, too.

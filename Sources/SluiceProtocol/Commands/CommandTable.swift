@@ -157,8 +157,14 @@ enum CommandTable {
                 ArgumentDescription(name: "tool", token: "TOOL", isOptional: true),
             ]),
         CommandDescription(
-            name: "clear", minimumCount: 1, summary: "Clears counters.", group: "operators",
-            flags: ["admin", "write"], arguments: [more]),
+            name: "clear", minimumCount: 2, maximumCount: 6,
+            summary: "Sets the open counters of a grant, or of one of its tools, to 0.", group: "operators",
+            hasGrant: true, flags: ["admin", "write"],
+            arguments: [
+                grant, ArgumentDescription(name: "tool", isOptional: true),
+                ArgumentDescription(name: "cursor", token: "CURSOR", isOptional: true),
+                ArgumentDescription(name: "dryrun", kind: .token, token: "DRYRUN", isOptional: true),
+            ]),
         CommandDescription(
             name: "explain", minimumCount: 3, summary: "Tells why a check would be allowed or denied, limit by limit.",
             group: "operators", hasGrant: true, flags: ["admin", "readonly"],

@@ -27,6 +27,26 @@ enum OperatorParser {
         return request
     }
 
+    static func clear(_ arguments: [Range<Int>], _ bytes: Span<UInt8>) throws(RequestError) -> ClearRequest {
+        var request = ClearRequest(grant: try name(bytes, arguments[1], "the grant"))
+        var rest = arguments.dropFirst()
+        // A tool of an option's name is cleared with its grant only.
+        if arguments.count > 2, !["cursor", "dryrun"].contains(bytes.string(arguments[2]).lowercased()) {
+            request.tool = try name(bytes, arguments[2], "the tool")
+            rest = rest.dropFirst()
+        }
+        let options = try options(
+            Array(rest), bytes, values: ["cursor"], flags: ["dryrun"], known: "a tool, CURSOR or DRYRUN")
+        for (option, value) in options {
+            if option == "cursor" {
+                request.cursor = try name(bytes, value, "CURSOR")
+            } else {
+                request.isDryRun = true
+            }
+        }
+        return request
+    }
+
     static func tail(_ arguments: [Range<Int>], _ bytes: Span<UInt8>) throws(RequestError) -> TailRequest {
         var request = TailRequest()
         let options = try options(

@@ -155,8 +155,7 @@ package enum OperatorRequest: Sendable, Equatable {
     case info(sections: [String])
     /// `POLICY ...`, with the words after the command's name.
     case policy([String])
-    /// `CLEAR ...`, with the words after the command's name.
-    case clear([String])
+    case clear(ClearRequest)
     case tail(TailRequest)
 }
 
@@ -184,6 +183,24 @@ package struct CountersRequest: Sendable, Equatable {
     package var cursor: String?
 
     package init() {}
+}
+
+/// `CLEAR <grant> [<tool>] [CURSOR c] [DRYRUN]`.
+package struct ClearRequest: Sendable, Equatable {
+    package var grant: String
+    /// nil: all tools, and the limits over all tools and groups.
+    package var tool: String?
+    /// Where an earlier answer ended; nil: from the beginning.
+    package var cursor: String?
+    /// Whether what would be cleared is listed, and nothing cleared.
+    package var isDryRun: Bool
+
+    package init(grant: String, tool: String? = nil, cursor: String? = nil, isDryRun: Bool = false) {
+        self.grant = grant
+        self.tool = tool
+        self.cursor = cursor
+        self.isDryRun = isDryRun
+    }
 }
 
 /// `TAIL [DENIED] [GRANT g] [TOOL t]`: the connection becomes a stream of decisions. Names may be patterns with `*`.

@@ -31,6 +31,7 @@ package struct BatchEncoder {
         case heartbeat = 8
         case remember = 9
         case forget = 10
+        case clear = 11
         case charge = 16
         case rememberedCharge = 18
         case refund = 32
@@ -191,7 +192,7 @@ package struct BatchEncoder {
             case .forget(let reservation):
                 header.write(reservation)
                 header.write("")
-            case .check(_, idempotency: nil), .charge(nil), .refund(nil), .settle, .restore, .heartbeat: break
+            case .check(_, idempotency: nil), .charge(nil), .refund(nil), .settle, .restore, .clear, .heartbeat: break
             }
         }
     }
@@ -200,7 +201,7 @@ package struct BatchEncoder {
         switch operation {
         case .check(_, let idempotency), .charge(let idempotency), .refund(let idempotency): idempotency != nil
         case .remember, .forget: true
-        case .settle, .restore, .heartbeat: false
+        case .settle, .restore, .clear, .heartbeat: false
         }
     }
 
@@ -235,6 +236,7 @@ package struct BatchEncoder {
         case .refund(let idempotency):
             return (idempotency == nil ? .refund : .rememberedRefund, entry.cost, entry.count)
         case .restore: return (.restore, entry.cost, entry.count)
+        case .clear: return (.clear, entry.cost, entry.count)
         case .heartbeat(let lifeMs, let writtenBackMs): return (.heartbeat, lifeMs, writtenBackMs)
         case .remember: return (.remember, 0, entry.count)
         case .forget: return (.forget, 0, entry.count)

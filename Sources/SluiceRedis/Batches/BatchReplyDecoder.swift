@@ -27,7 +27,7 @@ package struct ExpectedEntry: Sendable, Equatable {
         case .check(_, let idempotency), .charge(let idempotency), .refund(let idempotency):
             hasIdempotencyKey = idempotency != nil
         case .heartbeat: isHeartbeat = true
-        case .restore: count = 1
+        case .restore, .clear: count = 1
         case .settle: isSettlement = true
         case .remember, .forget: break
         }

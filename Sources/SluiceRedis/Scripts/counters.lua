@@ -18,6 +18,8 @@
 --                            charges an amount of cost, 1 or more
 --   refund(charge, i, key, amount, first)
 --                            gives back up to an amount of cost; not for what takes slots
+--   clearBefore(charge, i, first)
+--                            optional: gives back what counts beside the counter's own key; returns whether that was any
 --   raise(charge, i, key, to)
 --                            optional: raises a counter to a usage; else it is charged with what is missing
 --   retain(charge, i, first) keeps keys that were read without a charge while they count: one that lost its time to live

@@ -10,7 +10,7 @@
 -- ARGV[1]    [8] shapes: for each: cost (of a settlement: the cost it settles to), count (0: peek, charges nothing),
 --            kind (0: a check; +1: reserved; +2: with an idempotency key; 4: commit; 5: cancel; 6: release; 7: a
 --            restore, cost in all; 8: a heartbeat, which counts for cost ms, and count is when the replica had nothing
---            to write back, ms since the epoch, or 0; 9: cache an answer; 10: drop a cached answer; +16: a charge whatever
+--            to write back, ms since the epoch, or 0; 9: cache an answer; 10: drop a cached answer; 11: clear a counter; +16: a charge whatever
 --            the maxima say; +32: a refund), then for each
 --            charge: window (index of its pair in [7], from 1), max, flags (4 * the algorithm's number; +32: counts calls,
 --            whatever they cost; +64: its windows differ in length; +2: a shadow limit; +1: check whether the key still has a time to live), length in
@@ -32,7 +32,7 @@
 --            to is more than can be counted, so nothing was done; -6 and a string: the fault of a counter, the others
 --            are settled.
 --            For an answer to cache: 1: done; 0: another one is cached. For one to drop: 1: done; 0: none of that
---            reservation is cached. For a restore: 1, the usage.
+--            reservation is cached. For a restore: 1, the usage. For a clear: 1, the usage before it.
 --            For a heartbeat: 1; one string "REPLICA MS MS REPLICA MS MS ...", the latest first: each replica, its last
 --            heartbeat, and when it last had nothing to write back (0: never); then how many members of the lists name
 --            no replica.
@@ -43,10 +43,12 @@
 -- If a settlement or a refund lowers counters of windows, buckets or logs, or raises one whose capacity returns gradually,
 -- so that it takes longer, or a charge raises such a one beyond its maximum, the script publishes on `PREFIX:2:changed`
 -- the keys' part up to the end of the owner, each once. Freed
--- slots are not published: they are in no denial cache.
+-- slots are not published: they are in no denial cache. Of counters that were cleared it publishes the keys, too, so that no
+-- replica restores what it saw of them before.
 
 local pack, unpack = cmsgpack.pack, cmsgpack.unpack
-local RESERVED, WITH_KEY, COMMIT, CANCEL, RELEASE, RESTORE, HEARTBEAT, CACHE, DROP = 1, 2, 4, 5, 6, 7, 8, 9, 10
+local RESERVED, WITH_KEY, COMMIT, CANCEL, RELEASE, RESTORE, HEARTBEAT, CACHE, DROP, CLEAR =
+    1, 2, 4, 5, 6, 7, 8, 9, 10, 11
 local MAX_LISTED_REPLICAS = 1024
 local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS, TOO_MUCH, SKIPPED = -1, -3, -4, -5, -6
 local CACHED_ANSWER_TTL_MS = 600000
@@ -238,13 +240,19 @@ end
 
 -- Charges and refunds -----------------------------------------------------------------------------------------------
 
+-- The keys of counters that were cleared and are not published yet.
+local cleared = {}
+
 -- A user without the right to publish can still settle. Without the right to subscribe, the denial cache is off.
 local function publishLowerings()
     local prefix = match(KEYS[1], '^([^{]*:){[^}]*}:replica:') or match(KEYS[1], '^(.*:)replica:')
     for i = 1, prefix and #lowerings or 0 do
         try('PUBLISH', prefix .. 'changed', lowerings[i])
     end
-    lowerings = {}
+    for i = 1, prefix and #cleared or 0 do
+        try('PUBLISH', prefix .. 'changed', cleared[i])
+    end
+    lowerings, cleared = {}, {}
 end
 
 -- Charges a cost whatever the maxima say, or gives it back. It is that of a call that was counted when it was checked, so
@@ -291,6 +299,31 @@ local function account(shape, firstKey, arguments, counters)
         cacheAnswer(shape, idempotencyKey, '', arguments, counters, 1)
     end
     publishLowerings()
+end
+
+-- Gives back all that a counter holds, and reports what that was. Slots are only read: their calls go on.
+local function clear(shape, firstKey)
+    if not shape.holds then
+        return push(WINDOW_IS_OVER)
+    end
+    local charge = shape.charges[1]
+    local fault = readUsage(charge, 1, firstKey, true)
+    if fault then
+        return push(fault)
+    end
+    push(1)
+    pushUsages(shape, push, 1)
+    local algorithm, key = charge.algorithm, KEYS[firstKey + charge.key]
+    if not algorithm.refund then
+        return
+    end
+    local held = used[1] > 0
+    if held then
+        algorithm.refund(charge, 1, key, MAX_EXACT, firstKey)
+    end
+    if (algorithm.clearBefore and algorithm.clearBefore(charge, 1, firstKey)) or held then
+        cleared[#cleared + 1] = key
+    end
 end
 
 -- Settlements --------------------------------------------------------------------------------------------------------
@@ -503,7 +536,7 @@ local function decodeShape(shape)
         end
         shape.charges[#shape.charges + 1] = charge
     end
-    if (shape.kind >= COMMIT and shape.kind ~= RESTORE) or (shape.kind < COMMIT and shape.kind % 2 == RESERVED) then
+    if (shape.kind >= COMMIT and shape.kind ~= RESTORE and shape.kind ~= CLEAR) or (shape.kind < COMMIT and shape.kind % 2 == RESERVED) then
         keys = keys + (shape.kind == HEARTBEAT and 2 or 1)
         shape.recordKey = keys
     end
@@ -523,6 +556,8 @@ for e = 1, #entries do
     local shape = shapes[entries[e]]
     if shape.kind == RESTORE then
         restore(shape, firstKey)
+    elseif shape.kind == CLEAR then
+        clear(shape, firstKey)
     elseif shape.kind == HEARTBEAT then
         heartbeat(shape.cost, shape.count, KEYS[firstKey + 1], KEYS[firstKey + 2])
     elseif shape.kind == CACHE then
@@ -548,5 +583,8 @@ for e = 1, #entries do
         end
     end
     firstKey = firstKey + shape.keys
+end
+if #cleared > 0 then
+    publishLowerings()
 end
 return reply

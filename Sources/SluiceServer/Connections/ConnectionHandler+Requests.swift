@@ -93,7 +93,7 @@ extension ConnectionHandler {
         let number = queue.nextNumber
         queue.reserve(writer)
         awaitsReport = true
-        operators.answer(request, isOperator: isOperator) { [self] write in
+        operators.answer(request, of: operatorPeer) { [self] write in
             awaitsReport = false
             guard phase != .closed else { return }
             // An awaited answer arrives at another socket.

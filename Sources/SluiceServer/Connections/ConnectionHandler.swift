@@ -72,8 +72,9 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection, TurnTaker
     private var isWritable = true
     /// Set after `TAIL`.
     var listener: DecisionListener?
-    /// Whether the peer may use operators' commands; known once its credentials have been read.
-    var isOperator = false
+    /// The peer, if it may use operators' commands; known once its credentials have been read.
+    var operatorPeer: PeerCredentials?
+    var isOperator: Bool { operatorPeer != nil }
 
     init(host: LimiterHost, operators: OperatorCommands, session: ConnectionSession) {
         self.host = host
@@ -100,7 +101,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection, TurnTaker
         self.slot = slot
         account()
         if host.isDraining { drain() }
-        operators.recognise(context.channel) { [self] in isOperator = $0 }
+        operators.recognise(context.channel) { [self] in operatorPeer = $0 }
         context.fireChannelActive()
         advance()
     }
@@ -334,6 +335,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection, TurnTaker
             queue.fill(number, to: &output) { $0.writeError(RequestError.notSettled(fault), to: &$1) }
         case .storeUnavailable:
             queue.fill(number, to: &output) { $0.writeError(RequestError.storeUnavailable, to: &$1) }
+        case .cleared: preconditionFailure("clears have no place among a connection's checks")
         }
     }
 

@@ -31,6 +31,10 @@ final class LimiterHost {
     /// The doors beside the socket; their checks have slots from `firstDoorSlot` on.
     private(set) var doors: [any Door] = []
     static let firstDoorSlot = 1 << 24
+    /// That of operators' clears.
+    static let operatorSlot = 1 << 25
+    /// Clears that wait for the store.
+    var clears = NumberedTable<(Limiter.Completion.Answer) -> Void>()
     /// Set while decisions are logged, or somebody listens to them.
     var decisionLog: DecisionLog?
     var memory: MemoryBudget
@@ -345,7 +349,7 @@ final class LimiterHost {
     // MARK: - The pump
 
     /// Checks that arrive in the same turn of the event loop are sent together.
-    private func schedulePump() {
+    func schedulePump() {
         wantsPump = true
         scheduleTurnsEnd()
     }
@@ -398,6 +402,10 @@ final class LimiterHost {
         let completions = finished.span
         for index in completions.indices {
             let ticket = completions[index].ticket
+            if ticket.slot == Self.operatorSlot {
+                clears.remove(ticket.number)?(completions[index].answer)
+                continue
+            }
             if ticket.slot >= Self.firstDoorSlot {
                 doors[ticket.slot - Self.firstDoorSlot].complete(ticket.number, completions[index].answer)
                 continue
@@ -439,7 +447,7 @@ final class LimiterHost {
 /// A ticket is a connection's or a door's place, and the place of the answer there.
 extension Ticket {
     /// A place among a connection's replies.
-    fileprivate init(slot: Int, number: UInt32) { self.init(rawValue: UInt64(slot) << 32 | UInt64(number)) }
+    init(slot: Int, number: UInt32) { self.init(rawValue: UInt64(slot) << 32 | UInt64(number)) }
 
     var slot: Int { Int(rawValue >> 32) }
     fileprivate var number: UInt32 { UInt32(truncatingIfNeeded: rawValue) }

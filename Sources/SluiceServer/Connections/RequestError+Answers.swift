@@ -27,6 +27,14 @@ extension RequestError {
                 "redis could not settle this reservation, nothing was changed: see the log of sluiced, send it again")
         }
     }
+    static func cannotClear(_ reason: String) -> RequestError {
+        RequestError(
+            .busy,
+            "nothing was cleared: counting is not shared (\(reason)), and what was cleared here alone would come back; send it "
+                + "again when sluicectl status says that counting is shared")
+    }
+    static let clearIsUnclear = RequestError(
+        .busy, "redis did not answer in time: the counters may be cleared or not, send it again")
     static let storeUnavailable = RequestError(
         .busy, "redis is unavailable and this sidecar does not know the reservation, send it again in a moment")
 }

@@ -176,8 +176,17 @@ final class DecisionLog {
         case .decision(let decision): write(question, decision, door: door, now: now)
         case .overloaded: writeBusy(question, door: door, now: now)
         case .settled(let isDone): write(question.bytes, isDone: isDone, door: door, now: now)
-        case .otherArguments, .notSettled, .storeUnavailable: break
+        case .otherArguments, .notSettled, .storeUnavailable, .cleared: break
         }
+    }
+
+    /// An operator cleared counters: logged in any case.
+    func cleared(_ page: ClearedPage, by peer: PeerCredentials, now: ClockReading) {
+        guard writer != nil else { return }
+        beginLine(ms: now.wallMs, door: page.door)
+        DecisionLogLine.append(
+            grant: page.grant, tool: page.tool, cleared: page.heldCount, userID: peer.userID, to: &line)
+        endLine(isLogged: true, [], now: now)
     }
 
     // MARK: - Lines
@@ -257,7 +266,7 @@ final class DecisionLog {
 extension LimiterHost {
     /// What a log names the door of this slot.
     func doorName(ofSlot slot: Int) -> String {
-        slot < Self.firstDoorSlot ? "socket" : doors[slot - Self.firstDoorSlot].name
+        slot < Self.firstDoorSlot || slot == Self.operatorSlot ? "socket" : doors[slot - Self.firstDoorSlot].name
     }
 
     func log(_ completions: [Limiter.Completion], _ log: DecisionLog) {

@@ -12,6 +12,7 @@ struct CheckBody {
         case commit = "COMMIT"
         case cancel = "CANCEL"
         case release = "RELEASE"
+        case clear = "CLEAR"
     }
 
     private var reader: DocumentReader
@@ -29,6 +30,7 @@ struct CheckBody {
             switch command {
             case .check, .peek: parts.readCheck(&object, isPeek: command == .peek)
             case .charge, .refund: parts.readCharge(&object)
+            case .clear: parts.readClear(&object)
             case .commit, .cancel, .release: parts.readSettlement(&object, hasCost: command == .commit)
             }
         }
@@ -83,6 +85,14 @@ struct CheckBody {
         require("reservation", of: &object)
         if hasCost { requireCost(of: &object, expected: "the cost that the call really had") }
         reader.finish(object, KnownKeys(["grant", "reservation"] + (hasCost ? ["cost"] : [])))
+    }
+
+    private mutating func readClear(_ object: inout ObjectReader) {
+        require("grant", of: &object)
+        if let tool = text("tool", of: &object) { words.append(tool) }
+        if let cursor = text("cursor", of: &object), !cursor.isEmpty { words += ["CURSOR", cursor] }
+        if flag("dry_run", of: &object) { words.append("DRYRUN") }
+        reader.finish(object, KnownKeys(["grant", "tool", "cursor", "dry_run"]))
     }
 
     private mutating func readAttributes(_ object: inout ObjectReader) {

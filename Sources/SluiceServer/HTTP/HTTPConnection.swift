@@ -31,7 +31,8 @@ final class HTTPConnection: ChannelInboundHandler {
 
     private let door: HTTPDoor
     let origin: HTTPOrigin
-    private(set) var isOperator = false
+    private(set) var operatorPeer: PeerCredentials?
+    var isOperator: Bool { operatorPeer != nil }
     private var phase = Phase.idle
     private var context: ChannelHandlerContext?
     /// When it is closed if nothing happens, by the monotonic clock. An answer has no deadline: what it waits for has.
@@ -54,7 +55,7 @@ final class HTTPConnection: ChannelInboundHandler {
         door.add(self)
         hold(ServerBounds.bytesPerHTTPConnection)
         waitUntil(ServerBounds.httpIdleNs)
-        if origin == .unixSocket { door.operators.recognise(context.channel) { [self] in isOperator = $0 } }
+        if origin == .unixSocket { door.operators.recognise(context.channel) { [self] in operatorPeer = $0 } }
         context.fireChannelActive()
     }
 

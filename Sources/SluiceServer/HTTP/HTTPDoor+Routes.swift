@@ -12,7 +12,7 @@ extension HTTPDoor {
     private enum Route {
         case check(CheckBody.Command)
         case forwardAuth
-        case page, metrics, healthz, readyz, status, counters
+        case page, metrics, healthz, readyz, status, counters, clear
 
         init?(_ path: String) {
             switch path {
@@ -30,13 +30,14 @@ extension HTTPDoor {
             case "/readyz": self = .readyz
             case "/v1/status": self = .status
             case "/v1/counters": self = .counters
+            case "/v1/clear": self = .clear
             default: return nil
             }
         }
 
         var methods: [HTTPMethod] {
             switch self {
-            case .check: [.POST]
+            case .check, .clear: [.POST]
             case .forwardAuth: [.GET, .HEAD, .POST]
             case .page, .metrics, .healthz, .readyz, .status, .counters: [.GET, .HEAD]
             }
@@ -46,7 +47,7 @@ extension HTTPDoor {
         /// client's host on, and a question without the identity's headers charges nothing.
         var isForThisHostAlone: Bool {
             switch self {
-            case .check, .page, .status, .counters: true
+            case .check, .page, .status, .counters, .clear: true
             case .forwardAuth, .metrics, .healthz, .readyz: false
             }
         }
@@ -87,6 +88,8 @@ extension HTTPDoor {
             }
         case .counters:
             report { [self] in counters(question, on: connection, completion: completion) }
+        case .clear:
+            report { [self] in clear(question, on: connection, completion: completion) }
         }
     }
 
@@ -235,6 +238,31 @@ extension HTTPDoor {
                         "counters": .array(listing.reports.dropFirst(offset).prefix(limit).map(\.json)),
                         "next_offset": listing.isCutOff ? .integer(offset + limit) : .null,
                     ]))
+        }
+    }
+
+    private func clear(_ question: HTTPQuestion, on connection: HTTPConnection, completion: @escaping Completion) {
+        guard let peer = connection.operatorPeer else {
+            return completion(
+                .error(
+                    .forbidden, "NOPERM",
+                    "clearing counters is for operators: ask at --http-socket, as the user that runs sluiced or as root"
+                )
+            )
+        }
+        guard question.isJSON else {
+            return completion(
+                .error(.unsupportedMediaType, "BADARG", "the body must be JSON, send content-type: application/json"))
+        }
+        switch CheckBody.words(.clear, question.body) {
+        case .failure(let faults): completion(.error(.badRequest, "BADARG", faults.description))
+        case .success(let words):
+            clear(words, by: peer) { result in
+                switch result {
+                case .success(let page): completion(.json(.ok, page.json))
+                case .failure(let error): completion(.error(error))
+                }
+            }
         }
     }
 

@@ -155,6 +155,18 @@ final class HTTPDoor: Door {
         }
     }
 
+    /// Clears counters with a command of the socket.
+    func clear(_ words: [String], by peer: PeerCredentials, completion: @escaping LimiterHost.ClearCompletion) {
+        var frame = Self.frame(words)
+        framer = RequestFramer()
+        switch try? framer.nextRequest(in: &frame) {
+        case .other(.operators(.clear(let request)))?:
+            host.clear(request, by: peer, door: name, completion: completion)
+        case .wrong(let error)?: completion(.failure(error))
+        default: completion(.failure(RequestError(.tooBig, "these names are too long together, send shorter ones")))
+        }
+    }
+
     private static func frame(_ words: [String]) -> ByteBuffer {
         var frame = ByteBuffer()
         frame.writeString("*\(words.count)\r\n")
@@ -206,6 +218,7 @@ final class HTTPDoor: Door {
             case .overloaded(let cause): completion(.error(.busy(cause)))
             case .notSettled(let fault): completion(.error(.notSettled(fault)))
             case .storeUnavailable: completion(.error(.storeUnavailable))
+            case .cleared: preconditionFailure("clears have no place among a door's checks")
             }
         }
     }

@@ -149,6 +149,9 @@ struct MetricsReport {
             .gauge(
                 "sluice_redis_subscription_up", "Whether changes are heard of, and so the denial cache is on.",
                 limiter.hearsChanges),
+            .counter(
+                "sluice_cleared_counters_total", "Counters that operators cleared through this replica.",
+                statistics.clearedCounters),
             .counter("sluice_redis_data_losses_total", "How often Redis had lost its data.", statistics.dataLosses),
             .counter(
                 "sluice_redis_lost_counters_total",

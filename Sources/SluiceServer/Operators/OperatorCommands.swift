@@ -5,7 +5,7 @@ package import SluiceEngine
 import SluicePolicy
 import SluiceProtocol
 
-/// The operators' commands that have one answer: `COUNTERS`, `INFO` and `POLICY`.
+/// The operators' commands that have one answer: `CLEAR`, `COUNTERS`, `INFO` and `POLICY`.
 final class OperatorCommands {
     /// Writes a reply in the form that the asking connection wants.
     typealias Write = (ReplyWriter, inout ByteBuffer) -> Void
@@ -20,13 +20,13 @@ final class OperatorCommands {
         self.operatorUserIDs = operatorUserIDs.union([0, geteuid()])
     }
 
-    /// Determines whether the peer of a Unix socket may use operators' commands, by the user id from the kernel.
-    func recognise(_ channel: any Channel, completion: @escaping (Bool) -> Void) {
-        guard let provider = channel as? any SocketOptionProvider else { return completion(false) }
+    /// Determines whether the peer of a Unix socket may use operators' commands, by the user id from the kernel; nil if not.
+    func recognise(_ channel: any Channel, completion: @escaping (PeerCredentials?) -> Void) {
+        guard let provider = channel as? any SocketOptionProvider else { return completion(nil) }
         let credentials: EventLoopFuture<PeerCredentials> = provider.unsafeGetSocketOption(
             level: .socket, name: NIOBSDSocket.Option(rawValue: SO_PEERCRED))
         credentials.assumeIsolated().whenComplete { [operatorUserIDs] result in
-            completion((try? result.get()).map { operatorUserIDs.contains($0.userID) } ?? false)
+            completion((try? result.get()).flatMap { operatorUserIDs.contains($0.userID) ? $0 : nil })
         }
     }
 
@@ -38,11 +38,11 @@ final class OperatorCommands {
     }
 
     func answer(
-        _ request: OperatorRequest, isOperator: Bool, completion: @escaping (@escaping Write) -> Void
+        _ request: OperatorRequest, of peer: PeerCredentials?, completion: @escaping (@escaping Write) -> Void
     ) {
         switch request {
         case .info(let sections):
-            let text = InfoReport(host: host, facts: facts, now: SystemClock.now(), isForOperators: isOperator)
+            let text = InfoReport(host: host, facts: facts, now: SystemClock.now(), isForOperators: peer != nil)
                 .text(sections: sections)
             completion { $0.writeText(text, to: &$1) }
         case .counters(let request):
@@ -52,10 +52,14 @@ final class OperatorCommands {
             completion { $0.writeError(.error, "TAIL is answered at the socket only, send it there", to: &$1) }
         case .policy(let words):
             policy(words, completion: completion)
-        case .clear:
-            completion {
-                $0.writeError(
-                    .error, "CLEAR is not supported yet, send COUNTERS, EXPLAIN, INFO or POLICY", to: &$1)
+        case .clear(let request):
+            host.clear(request, by: peer ?? PeerCredentials(), door: "socket") { result in
+                completion { writer, output in
+                    switch result {
+                    case .success(let page): page.write(writer, to: &output)
+                    case .failure(let error): writer.writeError(error, to: &output)
+                    }
+                }
             }
         }
     }

@@ -17,6 +17,8 @@ struct Console: Sendable {
     var errorStyle: Style = .plain
     /// For a screen of its own; nil: there is none.
     var terminal: Terminal?
+    /// Asks whoever runs it a question, and whether the answer was yes; nil: nobody is there to answer.
+    var ask: (@Sendable (String) -> Bool)?
     var environment: [String: String] = [:]
     /// How long a sidecar may take to answer; nil: as long as the client allows.
     var answerLimit: Duration?
@@ -33,6 +35,13 @@ struct Console: Sendable {
             isAbandoned: { StandardStream.isAbandoned(STDOUT_FILENO) },
             style: Style(isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: environment),
             errorStyle: Style(isTerminal: Style.isTerminal(descriptor: STDERR_FILENO), environment: environment),
-            terminal: Terminal.ofProcess(environment: environment), environment: environment)
+            terminal: Terminal.ofProcess(environment: environment),
+            ask: isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1 ? askOnTerminal : nil,
+            environment: environment)
+    }
+
+    @Sendable private static func askOnTerminal(_ question: String) -> Bool {
+        StandardStream.write(question, to: STDOUT_FILENO)
+        return ["y", "yes"].contains(readLine()?.lowercased() ?? "")
     }
 }

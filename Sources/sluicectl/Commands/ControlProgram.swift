@@ -53,6 +53,7 @@ struct RootCommand: AsyncParsableCommand {
               sluicectl check alice-laptop opencode_run
               sluicectl explain alice-laptop opencode_run
               sluicectl counters --grant alice-laptop
+              sluicectl clear alice-laptop opencode_run
               sluicectl tail --denied
               sluicectl status --wait --timeout 30s
               sluicectl policy check policy.json
@@ -66,7 +67,8 @@ struct RootCommand: AsyncParsableCommand {
         version: SluiceVersion.current,
         subcommands: [
             CheckCommand.self, PeekCommand.self, ExplainCommand.self, ChargeCommand.self, RefundCommand.self,
-            CommitCommand.self, CancelCommand.self, ReleaseCommand.self, CountersCommand.self, TailCommand.self,
+            ClearCommand.self, CommitCommand.self, CancelCommand.self, ReleaseCommand.self, CountersCommand.self,
+            TailCommand.self,
             TopCommand.self, StatusCommand.self, PolicyCommand.self,
             GatewaysCommand.self,
         ])

@@ -48,6 +48,8 @@ struct DecisionLogFile: ~Copyable {
             case .settlement: return .settlement
             // The sparsest part of a log says what it is good for.
             case .sample(let found): sample = sample.map { $0 == 1 ? found : $0 } ?? found
+            // What a policy would have counted after it is the same.
+            case .clear: break
             case .dropped(let count): missing += count
             case .malformed: malformed += 1
             }

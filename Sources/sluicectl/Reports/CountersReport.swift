@@ -173,7 +173,7 @@ struct CountersReport {
 
     private var originTone: Style.Tone { origin == .memory ? .caution : .faint }
 
-    private static func windowText(_ name: String) -> String {
+    static func windowText(_ name: String) -> String {
         if name == "endless" { return "-" }
         guard name.last == "s", let seconds = Int64(name.dropLast()) else { return name }
         return DurationText.format(seconds: seconds)

@@ -6,7 +6,14 @@ import SluicePolicy
 /// What becomes of charges, refunds, looks and commits above their reservations: see `SimulationAccounts`.
 extension Simulation {
     mutating func account(_ replica: Int) throws {
-        guard var accounts, nowNs <= scenario.endNs else { return }
+        guard var accounts, nowNs <= scenario.endNs - (accounts.clears ? SimulationAccounts.lastChargeNs : 0) else {
+            return
+        }
+        if accounts.clears, accounts.random.once(in: 12) {
+            self.accounts = accounts
+            try clear(replica)
+            return events.push(.account(replica: replica), atNs: nowNs + 10_000_000)
+        }
         let bill = accounts.next(replica, nowNs: nowNs)
         let pauseNs = Int64.random(in: 1...80_000_000, using: &accounts.random)
         let reservation = bill.kind == .reservation ? ReservationID(using: &accounts.random) : nil
@@ -186,6 +193,7 @@ extension Simulation {
         let spent = stored(SimulationAccounts.spent, startMs: store.clockMs - store.clockMs % longMs)
         let times = stored(SimulationAccounts.times, startMs: store.clockMs - store.clockMs % longMs)
         guard !scenario.forgets else {
+            if accounts.clears { return try judgeCleared(spent) }
             guard scenario.onlyFlushes, scenario.episodes.count > 0 else { return }
             // What one replica has given back another may restore, for it saw it charged.
             guard spent >= bills.least, times == 0 else {
@@ -193,6 +201,8 @@ extension Simulation {
             }
             return coverage.add(.summedAfterLoss)
         }
+        bills.add(-clearedUnits, isCertain: true)
+        try judgeCleared(spent)
         guard (bills.least...bills.most).contains(spent), times == 0 else {
             throw SimulationFailure(
                 description:
@@ -210,13 +220,14 @@ extension Simulation {
     }
 
     private func stored(_ limit: Limit, startMs: Int64) -> Int64 {
+        store.usage(of: CounterKey.key(Self.baseKey(limit), window: limit.window, startMs: startMs))
+    }
+
+    static func baseKey(_ limit: Limit) -> [UInt8] {
         let identity = Identity.Parts(
             grant: Array("g".utf8),
             tool: limit.container == .tool(SimulationAccounts.stream)
                 ? SimulationAccounts.stream : SimulationAccounts.tool, approved: false, session: nil)
-        return store.usage(
-            of: CounterKey.key(
-                CounterKey.baseKey(in: "sluice", limit: limit, identity: identity), window: limit.window,
-                startMs: startMs))
+        return CounterKey.baseKey(in: "sluice", limit: limit, identity: identity)
     }
 }

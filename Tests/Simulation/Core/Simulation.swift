@@ -59,6 +59,7 @@ struct Simulation {
         case checks(replica: Int)
         case account(replica: Int)
         case commit(SimulationAccounts.Excess)
+        case clear(replica: Int)
         case drop
         case tick(replica: Int, dueNs: Int64)
         /// `isInside`: it has reached the store's machine, so it runs even if the connection breaks.
@@ -191,6 +192,9 @@ struct Simulation {
             events.push(.checks(replica: index), atNs: Int64.random(in: 0...scenario.pauseNs, using: &random))
         }
         if accounts != nil { for index in replicas.indices { events.push(.account(replica: index), atNs: 1_000_000) } }
+        if accounts?.clears == true {
+            events.push(.clear(replica: 0), atNs: scenario.endNs - SimulationAccounts.lastClearNs)
+        }
         if let drops { events.push(.drop, atNs: drops.atNs) }
         for episode in scenario.episodes { events.push(.fault(episode.fault), atNs: episode.startNs) }
         var steps = 0
@@ -218,6 +222,7 @@ struct Simulation {
             if nowNs <= scenario.endNs { try ask(replica) }
         case .account(let replica): try account(replica)
         case .commit(let excess): try commit(excess)
+        case .clear(let replica): try clear(replica)
         case .drop: drop()
         case .tick(let replica, let dueNs):
             guard replicas[replica].tickNs == dueNs else { return }
@@ -415,7 +420,9 @@ struct Simulation {
             switch completion.answer {
             case .decision(let decision): try answered(completion.ticket.rawValue, decision)
             case .settled(let done): try settled(completion.ticket.rawValue, done)
-            case .storeUnavailable: try settled(completion.ticket.rawValue, nil)
+            case .storeUnavailable:
+                if try !cleared(completion.ticket.rawValue, nil) { try settled(completion.ticket.rawValue, nil) }
+            case .cleared(let counters): _ = try cleared(completion.ticket.rawValue, counters)
             case .notSettled(let fault): throw SimulationFailure(description: "\(fault)")
             case .otherArguments: throw SimulationFailure(description: "other arguments")
             case .overloaded(let cause): throw SimulationFailure(description: "BUSY: \(cause)")

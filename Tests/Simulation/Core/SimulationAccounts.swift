@@ -80,12 +80,24 @@ struct SimulationAccounts {
     /// Bills under an id that may be sent again, from any replica.
     var answered: [(bill: Bill, source: Decision.Source)] = []
     var lastID = 0
+    /// Whether operators clear what is spent. Then nothing is given back: how much of that a clear leaves to give back is not
+    /// known.
+    let clears: Bool
+    /// Clears without an answer.
+    var clearing: Set<UInt64> = []
+    /// Those that heard of changes when the last clear was answered, after which nothing is charged; nil: it was not.
+    var hearers: [Int]?
+
+    /// Before the end, charges cease, and then a clear comes last.
+    static let lastChargeNs: Int64 = 500_000_000
+    static let lastClearNs: Int64 = 300_000_000
 
     /// nil for most seeds.
     init?(seed: UInt64, _ scenario: SimulationScenario) {
         // Limits over all tools would count these, too; and what a small table has evicted nobody knows in an outage.
         guard seed % 8 == 7, scenario.policy.allToolsLimits.isEmpty, scenario.table == nil else { return nil }
         random = SeededRandom(seed: seed ^ 0xB111)
+        clears = seed % 16 == 15
         own = [Int64](repeating: 0, count: scenario.replicas)
     }
 
@@ -102,7 +114,7 @@ struct SimulationAccounts {
         }
         if random.once(in: 6) { return Bill(replica: replica, kind: .look, cost: 0, askedNs: nowNs) }
         if random.once(in: 4) { return Bill(replica: replica, kind: .reservation, cost: cost, askedNs: nowNs) }
-        let isRefund = random.once(in: 3) && own[replica] >= cost
+        let isRefund = random.once(in: 3) && own[replica] >= cost && !clears
         if isRefund { own[replica] -= cost }
         var id: String?
         if random.once(in: 2) {

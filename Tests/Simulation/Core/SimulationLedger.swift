@@ -100,6 +100,10 @@ struct SimulationLedger {
                 if outcome == 1 { raise(keys.charges[0][0], charges[0], to: reply.results[at]) }
                 at += outcome == 1 ? charges[0].usageCount : 0
                 continue
+            case .clear:
+                if outcome == 1 { windows[keys.charges[0][0]] = 0 }
+                at += outcome == 1 ? charges[0].usageCount : 0
+                continue
             case .charge, .refund:
                 // What is there now is known from the reply; of buckets and logs the less is known, the stricter the check.
                 at = account(outcome, entry, charges, keys, batch, reply, from: at, nowMs: nowMs)

@@ -56,6 +56,18 @@ ALGORITHMS[1] = function()
         end
     end
 
+    -- All of the previous window, also what no longer counts of it.
+    function algorithm.clearBefore(charge, i, first)
+        if before[i] > 0 then
+            local key = KEYS[first + charge.key + 1]
+            call('DECRBY', key, format('%.0f', before[i]))
+            keepMortal(key, charge.endMs)
+            lowered(key)
+            before[i] = 0
+            return true
+        end
+    end
+
     function algorithm.usage(_, i, push)
         push(used[i])
         push(before[i])
