@@ -133,8 +133,8 @@ let package = Package(
         program(
             "sluicectl",
             [
-                "SluiceTerminal", "SluiceClient", "SluiceDecisionLog", "SluiceEnvoy", "SluiceEngine", "SluicePolicy",
-                "SluiceProtocol", argumentParser,
+                "SluiceTerminal", "SluiceClient", "SluiceDecisionLog", "SluiceEnvoy", "SluiceRedis", "SluiceEngine",
+                "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, argumentParser,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
         program(

@@ -17,9 +17,9 @@ struct ClearCommand: AsyncParsableCommand {
             sidecars. The log of sluiced says who cleared what.
 
             Examples:
-              sluicectl clear alice-laptop
-              sluicectl clear alice-laptop opencode_run --yes
-              sluicectl clear alice-laptop --yes --json | jq '.cleared[].held'
+              sluicectl clear alice-laptop opencode_run
+              sluicectl clear --yes alice-laptop
+              sluicectl clear --yes --json alice-laptop | jq '.cleared[].held'
 
             Exit codes: 0 done, or nothing was counted, 1 you did not say yes, or Redis holds something else in place of a \
             counter, 2 the sidecar could not be asked or refused, 64 wrong usage.

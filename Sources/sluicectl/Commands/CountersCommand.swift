@@ -14,19 +14,27 @@ struct CountersCommand: AsyncParsableCommand {
 
             Examples:
               sluicectl counters
+              sluicectl counters alice-laptop
               sluicectl counters --grant alice-laptop --tool opencode_run
               sluicectl counters --at-limit --sort used --limit 20
               sluicectl counters --json | jq '.counters[] | select(.remaining == 0)'
+              sluicectl counters --redis rediss://redis.internal --policy policy.json
+
+            With --redis no sidecar is asked: the keys are read from that Redis alone, and nothing is written. A dash is \
+            shown for what only the policy knows (max, remaining, when a bucket is empty) unless --policy names it.
 
             Columns: used is over all replicas, as Redis has it; local is what this replica admitted during an outage \
             of Redis; remaining is what this replica could still admit. A dash means unknown. The line below says whether \
             the usages were read from Redis just now. A counter that changes its place in Redis meanwhile may be shown twice, \
             and none that is there all the time is missing.
 
-            Exit codes: 0 done, 2 the sidecar could not be asked or refused, 64 wrong usage.
+            Exit codes: 0 done, 2 the sidecar (or Redis) could not be asked or refused, 64 wrong usage.
             """)
 
     @OptionGroup var sidecar: SidecarOptions
+    @OptionGroup var store: RedisOptions
+    @Argument(help: ArgumentHelp("Only this grant's counters; as --grant.", valueName: "grant"))
+    var name: String?
     @Option(help: "Only this grant's counters.")
     var grant: String?
     @Option(help: "Only this tool's counters.")
@@ -61,6 +69,8 @@ struct CountersCommand: AsyncParsableCommand {
         guard (1...10_000).contains(limit) else {
             throw ValidationError("--limit: found \(limit), expected a whole number from 1 to 10000")
         }
+        if grant != nil && name != nil { throw ValidationError("the grant is given twice") }
+        try store.validate(needsPolicy: atLimit || sort == .remaining, hasCursor: cursor != nil)
         if cursor != nil && sort != nil {
             throw ValidationError("--cursor does not go with --sort, which looks at all")
         }
@@ -79,9 +89,14 @@ struct CountersCommand: AsyncParsableCommand {
         } while true
     }
 
-    private func read(_ console: Console) async throws(ControlFailure) -> CountersReport {
+    private func read(_ console: Console) async throws -> CountersReport {
+        if store.redis != nil {
+            return try await store.read(
+                CounterSelection(
+                    grant: grant ?? name, tool: tool, isAtLimit: atLimit, order: sort, limit: limit))
+        }
         var reading = CountersReading(
-            grant: grant, tool: tool, isAtLimit: atLimit, order: sort, limit: limit, cursor: cursor ?? "")
+            grant: grant ?? name, tool: tool, isAtLimit: atLimit, order: sort, limit: limit, cursor: cursor ?? "")
         return try await sidecar.ask(console, answerLimit: Self.answerLimit) { sluice throws(SluiceError) in
             try await sluice.read(&reading)
             return reading.report

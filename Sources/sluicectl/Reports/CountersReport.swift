@@ -1,4 +1,6 @@
 import SluiceClient
+import SluiceEngine
+import SluicePolicy
 import SluiceProtocol
 import SluiceTerminal
 
@@ -31,31 +33,43 @@ struct CounterRow {
     var remaining: Int64
     /// Checks that a shadow limit would have denied.
     var wouldDeny: Int64
-
-    init(_ reply: Reply) throws(SluiceError) {
-        let fields = try ReplyFields(reply)
-        grant = try fields.string("grant")
-        tool = try fields.string("tool")
-        server = try fields.laterString("server")
-        group = try fields.laterString("group")
-        counter = try fields.string("counter")
-        subject = try fields.string("subject")
-        algorithm = try fields.string("algorithm")
-        window = try fields.string("window")
-        isShadow = try fields.string("mode") == "shadow"
-        rule = try fields.string("rule")
-        windowStartMs = try fields.integer("window_start_ms")
-        resetMs = try fields.integer("reset_ms")
-        max = try fields.integer("max")
-        sharedUsed = try fields.integer("shared_used")
-        localUsed = try fields.integer("local_used")
-        localShare = try fields.integer("local_share")
-        remaining = try fields.integer("remaining")
-        wouldDeny = try fields.integer("would_deny")
-    }
 }
 
 extension CounterRow {
+    init(_ reply: Reply) throws(SluiceError) {
+        let fields = try ReplyFields(reply)
+        self.init(
+            grant: try fields.string("grant"),
+            tool: try fields.string("tool"),
+            server: try fields.laterString("server"),
+            group: try fields.laterString("group"),
+            counter: try fields.string("counter"),
+            subject: try fields.string("subject"),
+            algorithm: try fields.string("algorithm"),
+            window: try fields.string("window"),
+            isShadow: try fields.string("mode") == "shadow",
+            rule: try fields.string("rule"),
+            windowStartMs: try fields.integer("window_start_ms"),
+            resetMs: try fields.integer("reset_ms"),
+            max: try fields.integer("max"),
+            sharedUsed: try fields.integer("shared_used"),
+            localUsed: try fields.integer("local_used"),
+            localShare: try fields.integer("local_share"),
+            remaining: try fields.integer("remaining"),
+            wouldDeny: try fields.integer("would_deny"))
+    }
+
+    /// As read from Redis without a sidecar.
+    init(_ report: CounterReport) {
+        let key = report.key
+        self.init(
+            grant: key.grant ?? "", tool: key.tool ?? "", server: key.container.server ?? "", group: key.group ?? "",
+            counter: key.counter, subject: key.subject.words, algorithm: key.algorithm.name, window: key.window.name,
+            isShadow: report.isShadow, rule: report.rule, windowStartMs: key.windowStartMs, resetMs: report.resetMs,
+            max: report.max, sharedUsed: report.sharedUsed, localUsed: 0, localShare: -1, remaining: report.remaining,
+            wouldDeny: report.denials)
+    }
+
     /// What it counts, as in the tables of policies.
     var title: String {
         let place = !group.isEmpty ? "(group \(group))" : tool.isEmpty ? "(all tools)" : tool
