@@ -272,6 +272,7 @@ extension Integration {
                 for field in privateFields { #expect(info.contains("\n\(field)") == isAllowed, "\(field)") }
                 #expect(info.contains(sidecar.folder.path) == isAllowed)
                 #expect(info.contains("policy_reloads:0"))
+                #expect(try await ask("CLEAR", "nobody").contains("NOPERM") != isAllowed)
                 let counters = try await ask("COUNTERS")
                 if isAllowed {
                     #expect(counters.contains("truncated"))

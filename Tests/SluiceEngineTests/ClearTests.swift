@@ -13,8 +13,12 @@ import Testing
             in: "sluice", limit: limit, identity: Identity.Parts(grant: [103], tool: "t", approved: false))
     }
 
-    private static func counterKey(_ limit: Limit, startMs: Int64 = LimiterRig.startMs) throws -> CounterKey {
-        try #require(CounterKey(key(limit, startMs: startMs), in: "sluice"))
+    private static func storedKey(_ limit: Limit) -> [UInt8] {
+        limit.algorithm.hasWindows ? key(limit) : baseKey(limit)
+    }
+
+    private static func counterKey(_ limit: Limit) throws -> CounterKey {
+        try #require(CounterKey(storedKey(limit), in: "sluice"))
     }
 
     /// Another replica clears a counter.
@@ -22,7 +26,7 @@ import Testing
         let counter = try counterKey(limit)
         var batch = Batch()
         batch.sequence = sequence
-        batch.appendKey(key(limit))
+        batch.appendKey(storedKey(limit))
         if limit.algorithm == .slidingWindow { batch.appendKey(counter.previous.bytes(in: "sluice")) }
         let bounds = Counter.bounds(of: limit.window, limit.algorithm, at: LimiterRig.startMs)
         batch.charges = [Batch.Charge(quota: Quota(limit).at(bounds), verifiesTimeToLive: false)]
@@ -52,10 +56,7 @@ import Testing
         for usesStore in [true, false] {
             var rig = LimiterRig(policy(limits), usesStore: usesStore)
             #expect(rig.decide(cost: 9).allowed && !rig.decide(cost: 9).allowed)
-            let keys = try limits.map { limit in
-                try #require(
-                    CounterKey(limit.algorithm.hasWindows ? key(limit) : Self.baseKey(limit), in: "sluice"))
-            }
+            let keys = try limits.map { try Self.counterKey($0) }
             let cleared = rig.clear(keys)
             #expect(cleared == [.held(9), .held(9), .held(9), .held(9)])
             #expect(rig.decide(cost: 10).allowed && !rig.decide().allowed)
@@ -114,6 +115,22 @@ import Testing
             // In an outage it has the whole maximum again, less that.
             rig.lose()
             #expect(rig.decide(cost: 8).allowed && !rig.decide().allowed)
+        }
+    }
+
+    @Test func aReplicaReadsBucketsAndLogsAgain() throws {
+        for limit in [
+            limit(max: 10, algorithm: .tokenBucket, burst: 10), limit(max: 10, algorithm: .slidingLog),
+        ] {
+            var rig = LimiterRig.listening(policy(limit))
+            #expect(rig.decide(cost: 9).allowed)
+            try Self.clearElsewhere(&rig, limit)
+            rig.hearChanges()
+            rig.exchange()
+            let counter = try #require(rig.limiter.table.counter(named: ByteString(bytes: Self.baseKey(limit))))
+            #expect(rig.limiter.table[counter].sharedUsed == 0 && !rig.limiter.table[counter].isCleared)
+            rig.lose()
+            #expect(rig.decide(cost: 10).allowed && !rig.decide().allowed)
         }
     }
 

@@ -257,6 +257,10 @@ import Testing
             let reply = try rig.ask("GET", "/v1/counters", origin: origin)
             #expect(reply.status == 403)
             #expect(try reply.error().code == "NOPERM")
+            let clear = try rig.ask(
+                "POST", "/v1/clear", [("content-type", "application/json")], body: #"{"grant": "a"}"#, origin: origin)
+            #expect(clear.status == 403)
+            #expect(try clear.error().code == "NOPERM")
         }
     }
 
