@@ -30,6 +30,14 @@ package enum EngineBounds {
     /// The same for one partition of a cluster: a master that is not ready for this partition has batches of others to work
     /// on meanwhile, and what is gathered behind the one in flight makes one script run of it.
     package static let maxPartitionBatchesInFlight = 1
+    /// One part in this many of a master's partitions waits while the others have a batch in flight, so that their checks
+    /// gather. With more of them waiting, a check behind a slow network would wait for several answers of others.
+    static let masterPlaceParts = 2
+    /// Fewest partitions of a master that may have a batch in flight at once: as `maxBatchesInFlight`.
+    static let minMasterPlaces = 2
+    /// A batch keeps other partitions waiting for one part in this many of the time that a check may wait for its store, at
+    /// most: a check behind two that hang, one after the other, still has the better part of its own.
+    static let masterPlaceTTLParts: Int64 = 5
     /// Most checks whose identities are looked up together: about as many memory accesses as a processor overlaps.
     package static let maxIdentitiesPerRun = 16
     /// Most reasons for an outage that are reported, so that a store with a new reason at every attempt does not fill

@@ -17,11 +17,17 @@ struct PartitionRig {
     /// The partitions of the batches that were sent, in order.
     var sent: [Int] = []
     var notices: [Limiter.Notice] = []
+    /// The master of each partition; nil: not known.
+    private let masters: [String]?
     private let policies: PolicySet
     private var random = SeededRandom(seed: 99)
     private var lastTicket: UInt64 = 0
 
-    init(_ policy: Policy, partitions: Int = 8, replicas count: Int = 1, keepsState: Bool = false) {
+    init(
+        _ policy: Policy, partitions: Int = 8, replicas count: Int = 1, keepsState: Bool = false,
+        masters: [String]? = nil
+    ) {
+        self.masters = masters
         policies = PolicySet(single: policy)
         stores = (0..<partitions).map { _ in ModelStore(clockMs: Self.startMs) }
         isUp = Array(repeating: true, count: partitions)
@@ -93,7 +99,7 @@ struct PartitionRig {
         switch next.command {
         case .connect:
             if isUp[partition] {
-                replicas[index].linkConnected(partition, now: now)
+                replicas[index].linkConnected(partition, server: masters?[partition], now: now)
             } else {
                 replicas[index].linkClosed(partition, reason: "refused", now: now)
             }
@@ -107,6 +113,15 @@ struct PartitionRig {
             let result = stores[partition].run(batch, replica: UInt64(index + 1))
             replicas[index].linkAnswered(partition, sequence: batch.sequence, result, now: now)
         }
+    }
+
+    /// The partitions whose batches leave now, and their sequences; none is answered.
+    mutating func departures() -> [(partition: Int, sequence: Int64)] {
+        var departed: [(partition: Int, sequence: Int64)] = []
+        while let next = replicas[0].nextCommand(now: now) {
+            if case .send(let batch) = next.command { departed.append((next.partition, batch.sequence)) }
+        }
+        return departed
     }
 
     /// The server of a partition is gone, and every replica knows.

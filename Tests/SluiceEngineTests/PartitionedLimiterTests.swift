@@ -20,6 +20,42 @@ import Testing
         #expect(rig.replicas[0].statistics.total == 8 && rig.replicas[1].statistics.total == 4)
     }
 
+    /// While a master works on half of its partitions, the checks of the others gather; another master does not wait for it.
+    @Test func partitionsOfAMasterTakeTurns() {
+        var rig = PartitionRig(policy(ten), masters: (0..<8).map { $0 < 6 ? "a" : "b" })
+        // Past the heartbeats.
+        rig.pass(ms: 1_000)
+        let grants = (0..<8).map { partition in (0...).lazy.map { "g\($0)" }.first { rig.home($0) == partition } ?? "" }
+        var ticket: UInt64 = 10_000
+        func check(_ partition: Int) {
+            ticket += 1
+            let question = CheckQuestion(grant: grants[partition])
+            let outcome = rig.replicas[0].check(
+                question.identity(rig.replicas[0].counted), cost: 1, isPeek: false, wantsTrace: false,
+                ticket: Ticket(rawValue: ticket), now: rig.now)
+            guard case .waiting = outcome else {
+                Issue.record("\(outcome)")
+                return
+            }
+        }
+        for partition in 0..<8 { check(partition) }
+        let first = rig.departures()
+        #expect(first.count == 5 && first.map(\.partition).filter { $0 < 6 }.count == 3)
+        let waiting = (0..<6).filter { !first.map(\.partition).contains($0) }
+        for partition in waiting { check(partition) }
+        #expect(rig.departures().isEmpty)
+        // One of its batches was refused before it ran: its place is free.
+        let refused = first.first { $0.partition < 6 }
+        rig.replicas[0].linkAnswered(
+            refused?.partition ?? 0, sequence: refused?.sequence ?? 0, .failure(.rejected("OOM")), now: rig.now)
+        #expect(rig.departures().count == 1)
+        // The others hang: those that wait leave before their checks run out of time.
+        rig.now.monotonicNs = rig.replicas[0].nextTickNs()
+        rig.replicas[0].tick(now: rig.now)
+        #expect(rig.now.monotonicNs - 5_000_000_000 > 0)
+        #expect(Set(rig.departures().map(\.partition)).isSubset(of: Set(waiting)))
+    }
+
     /// A server that is away makes the counters of its partitions local, and no others.
     @Test func onePartitionIsAway() {
         var rig = PartitionRig(policy(ten))

@@ -27,6 +27,7 @@ final class ClusterHarness: Sendable {
         let continuation: AsyncStream<LinkEvent>.Continuation
         /// Whether a call to a link is under way: the delegate must not be called then.
         var isCalling = false
+        var moves = 0
 
         init(_ continuation: AsyncStream<LinkEvent>.Continuation) { self.continuation = continuation }
 
@@ -34,6 +35,11 @@ final class ClusterHarness: Sendable {
         func linkClosed(reason: String) { emit(.closed(reason: reason)) }
         func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
             emit(.answered(sequence: sequence, result))
+        }
+
+        func linkMoved() {
+            precondition(!isCalling, "the delegate was called from inside a call to the link")
+            moves += 1
         }
 
         func linkChangeFeed(_ event: ChangeFeedEvent) { emit(.listening(event)) }
@@ -122,6 +128,14 @@ final class ClusterHarness: Sendable {
     ) async throws -> Value {
         let (confined, eventLoop) = (confined, eventLoop)
         return try await eventLoop.submit { try body(confined.value.links, eventLoop) }.get()
+    }
+
+    /// How often a partition's link went to another master, and where it is now.
+    func place(_ partition: Int) async throws -> (moves: Int, name: String?) {
+        let confined = confined
+        return try await eventLoop.submit {
+            (confined.value.delegates[partition].moves, confined.value.links[partition].serverPlace)
+        }.get()
     }
 
     /// The next event for a partition's delegate.

@@ -50,6 +50,8 @@ import Testing
         for sequence in 1...Int64(2) {
             #expect(try await harness.answer(0, sequence: sequence).get().status == .ran)
         }
+        #expect(try await harness.place(0) == (1, stub.place(1)))
+        #expect(try await harness.place(1).moves == 0)
         // The next one goes there at once.
         #expect(try await harness.answer(0, to: harness.batch(0, 3, key: "a3")).get().status == .ran)
         #expect(stub.received(0).count == 2)

@@ -132,7 +132,8 @@ struct BatchLedger {
     }
 
     /// The first batch that was gathered, if one may be sent.
-    mutating func takeNext() -> PendingBatch? { maySend && !queue.isEmpty ? queue.removeFirst() : nil }
+    mutating func takeNext() -> PendingBatch? { hasNext ? queue.removeFirst() : nil }
+    var hasNext: Bool { maySend && !queue.isEmpty }
 
     /// The sequence to send a batch under.
     mutating func nextSequence() -> Int64 {

@@ -45,8 +45,14 @@ package protocol CounterStoreDelegate: AnyObject {
     func linkConnected(server: String)
     /// It could not connect, or the connection broke.
     func linkClosed(reason: String)
+    /// From now on, batches go to another of several servers: see `CounterStore.serverPlace`.
+    func linkMoved()
     func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>)
     func linkChangeFeed(_ event: ChangeFeedEvent)
+}
+
+extension CounterStoreDelegate {
+    package func linkMoved() {}
 }
 
 /// What a link does with its change feed: notifications of counters that were lowered.

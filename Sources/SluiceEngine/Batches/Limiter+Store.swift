@@ -41,14 +41,16 @@ extension Limiter {
     }
 
     /// The link's next command; nil if there is none. The shell asks until it is nil.
-    package mutating func nextCommand(now: ClockReading) -> LinkCommand? {
+    ///
+    /// - Parameter sendsChecks: whether checks, and settlements, may be sent now.
+    package mutating func nextCommand(now: ClockReading, sendsChecks: Bool = true) -> LinkCommand? {
         if let command = link.takeCommand() { return command }
         if let command = nextFeedCommand(now: now) { return .listening(command) }
         if link.takeProbe() { return sendHeartbeat(now: now) }
         if let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
             return sendHeartbeat(now: now)
         }
-        while link.isClosed, var batch = ledger.takeNext() {
+        while sendsChecks, link.isClosed, var batch = ledger.takeNext() {
             guard write(&batch, now: now) else {
                 recycle(batch)
                 continue
@@ -59,6 +61,12 @@ extension Limiter {
         if reconciler.wantsBatch, link.isClosed, ledger.inFlight.isEmpty { return sendWriteBacks(now: now) }
         return nil
     }
+
+    /// Whether checks, or settlements, could be sent now.
+    var maySendChecks: Bool { link.isClosed && ledger.hasNext }
+
+    /// When the oldest batch was sent that the store is expected to answer in time; nil if there is none.
+    var awaitedSinceNs: Int64? { link.isClosed ? ledger.inFlight.first?.sentNs : nil }
 
     // MARK: - Sending
 

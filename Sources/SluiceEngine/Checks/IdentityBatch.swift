@@ -13,6 +13,8 @@ package struct IdentityBatch: Sendable {
     private var plans: [PlanID?] = []
     /// The table's `changes` at the lookup.
     private var changes: Int64 = -1
+    /// Each identity's partition, and the `changes` of the table there at the lookup; empty if there is one partition.
+    private var homes: [(partition: Int, changes: Int64)] = []
 
     package init() {}
 
@@ -21,6 +23,7 @@ package struct IdentityBatch: Sendable {
     package mutating func removeAll() {
         count = 0
         changes = -1
+        homes.removeAll(keepingCapacity: true)
     }
 
     /// Adds an identity, which `fill` fills in.
@@ -41,7 +44,7 @@ package struct IdentityBatch: Sendable {
 
     /// The plan of an identity, if it was found and the table has not changed since.
     func plan(_ index: Int, in table: borrowing PlanTable) -> PlanID? {
-        changes == table.changes ? plans[index] : nil
+        (homes.isEmpty ? changes : homes[index].changes) == table.changes ? plans[index] : nil
     }
 
     /// Looks up all plans, and moves their counters to the windows that contain `nowMs`.
@@ -55,5 +58,33 @@ package struct IdentityBatch: Sendable {
             if let plan = plans[index] { table.roll(countersOf: plan, at: nowMs) }
         }
         changes = table.changes
+    }
+
+    // MARK: - In several partitions
+
+    func home(_ index: Int) -> Int { homes[index].partition }
+
+    /// Finds the partition of each identity. Then comes `findCandidate` for all of them, and `findPlan`.
+    mutating func findHomes(_ map: PartitionMap) {
+        homes.removeAll(keepingCapacity: true)
+        for index in 0..<count {
+            homes.append((map.partition(of: identities[index]), -1))
+            hashes[index] = identities[index].key.hashValue
+        }
+    }
+
+    mutating func findCandidate(_ index: Int, in table: borrowing PlanTable) {
+        plans[index] = table.candidate(hash: hashes[index])
+    }
+
+    /// As `find`, of one identity.
+    mutating func findPlan(_ index: Int, in table: inout PlanTable, nowMs: Int64) {
+        homes[index].changes = table.changes
+        guard let plan = plans[index] else { return }
+        if table.isPlan(plan, of: identities[index].key) {
+            table.roll(countersOf: plan, at: nowMs)
+        } else {
+            plans[index] = nil
+        }
     }
 }

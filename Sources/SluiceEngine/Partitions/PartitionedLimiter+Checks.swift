@@ -12,6 +12,31 @@ extension PartitionedLimiter {
 
     // MARK: - Checks
 
+    /// Looks up the homes of checks that arrived together, and their plans there.
+    mutating func findRouted(_ run: inout IdentityBatch, now: ClockReading) {
+        run.findHomes(map)
+        for index in 0..<run.count { inPlace(run.home(index)) { run.findCandidate(index, in: $0.table) } }
+        for index in 0..<run.count {
+            inPlace(run.home(index)) { run.findPlan(index, in: &$0.table, nowMs: $0.clock.nowMs(now)) }
+        }
+    }
+
+    /// Decides a check of a run, which `findRouted` has just looked up.
+    mutating func checkRouted(
+        _ run: borrowing IdentityBatch, _ index: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool,
+        extras: CheckOptions?, ticket: Ticket, now: ClockReading
+    ) -> Limiter.CheckOutcome {
+        guard extras == nil, !routes.mayCross else {
+            return checkRouted(
+                run[index], cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
+            )
+        }
+        return change(run.home(index)) {
+            $0.check(
+                run, index, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: nil, ticket: ticket, now: now)
+        }
+    }
+
     mutating func checkRouted(
         _ identity: borrowing Identity, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions?,
         ticket: Ticket, now: ClockReading

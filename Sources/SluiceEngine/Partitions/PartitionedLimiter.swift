@@ -28,6 +28,7 @@ package struct PartitionedLimiter {
     /// What the partitions' counts have too many or too few, because of checks that several decided.
     var correction = Statistics()
     private var touched: TouchedPartitions
+    private var queues: MasterQueues
     private var notices: PartitionNotices
     /// Since when each of several partitions has not counted in the store; nil: it does.
     private(set) var unshared: [ClockReading?]
@@ -49,6 +50,8 @@ package struct PartitionedLimiter {
         routes = CheckRoutes(rulebook, map: map)
         random = SeededRandom(seed: configuration.seed ^ 0x5EED)
         touched = TouchedPartitions(count: parts.count)
+        queues = MasterQueues(
+            partitions: parts.count, placeTTLNs: first.budget.storeWaitNs / EngineBounds.masterPlaceTTLParts)
         notices = PartitionNotices(count: parts.count)
         unshared = Array(repeating: nil, count: parts.count)
         outages = PartitionEpisodes(partitions: parts.count)
@@ -72,7 +75,14 @@ package struct PartitionedLimiter {
     @inline(__always)
     mutating func change<Result>(_ partition: Int, _ body: (inout Limiter) -> Result) -> Result {
         if !isAlone { touched.touch(partition) }
-        return partition == 0 ? body(&first) : body(&others[partition - 1])
+        return inPlace(partition, body)
+    }
+
+    /// The same for a look at it: to read through the subscript copies the limiter, with a reference count for each of its
+    /// tables.
+    @inline(__always)
+    mutating func inPlace<Result>(_ partition: Int, _ body: (inout Limiter) -> Result) -> Result {
+        partition == 0 ? body(&first) : body(&others[partition - 1])
     }
 
     private mutating func changeAll(_ body: (inout Limiter) -> Void) {
@@ -94,7 +104,7 @@ package struct PartitionedLimiter {
     // MARK: - Checks
 
     package mutating func find(_ run: inout IdentityBatch, now: ClockReading) {
-        if isAlone { first.find(&run, now: now) }
+        if isAlone { first.find(&run, now: now) } else { findRouted(&run, now: now) }
     }
 
     /// See `Limiter.check`.
@@ -108,7 +118,7 @@ package struct PartitionedLimiter {
             )
         }
         return checkRouted(
-            run[index], cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now)
+            run, index, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now)
     }
 
     package mutating func check(
@@ -145,14 +155,26 @@ package struct PartitionedLimiter {
     package mutating func noteAnswered(_ count: Int, now: ClockReading) {
         first.noteAnswered(count, now: now)
         // The others have their durations to note, too.
-        if !isAlone { for partition in touched.all where partition != 0 { self[partition].noteAnswered(0, now: now) } }
+        if !isAlone, count > 0 || routes.mayCross {
+            for partition in touched.all where partition != 0 { self[partition].noteAnswered(0, now: now) }
+        }
     }
 
     // MARK: - Events of the links
 
     /// See `Limiter.linkConnected`.
-    package mutating func linkConnected(_ partition: Int, announcesChanges: Bool = true, now: ClockReading) {
+    ///
+    /// - Parameter server: which of several the partition is at; nil if there is but one.
+    package mutating func linkConnected(
+        _ partition: Int, server: String? = nil, announcesChanges: Bool = true, now: ClockReading
+    ) {
+        linkMoved(partition, to: server)
         change(partition) { $0.linkConnected(announcesChanges: announcesChanges, now: now) }
+    }
+
+    /// From now on, the link's batches go to another server.
+    package mutating func linkMoved(_ partition: Int, to server: String?) {
+        if !isAlone { queues.moved(partition, to: server) }
     }
 
     package mutating func linkClosed(_ partition: Int, reason: String, now: ClockReading) {
@@ -183,16 +205,24 @@ package struct PartitionedLimiter {
     /// The next command for one of the links; nil if there is none. The shell asks until it is nil.
     package mutating func nextCommand(now: ClockReading) -> PartitionCommand? {
         if isAlone { return first.nextCommand(now: now).map { PartitionCommand(partition: 0, command: $0) } }
-        while let partition = touched.last {
-            if let command = self[partition].nextCommand(now: now) {
+        while true {
+            while let partition = touched.last {
+                if let command = self[partition].nextCommand(now: now, sendsChecks: false) {
+                    return PartitionCommand(partition: partition, command: command)
+                }
+                touched.removeLast()
+                collect(partition, now: now)
+                let (nextTickNs, wantsLook, sentNs, waits) = inPlace(partition) {
+                    ($0.nextTickNs(), $0.wantsLook, $0.awaitedSinceNs, $0.maySendChecks)
+                }
+                touched.note(partition, nextTickNs: nextTickNs, wantsLook: wantsLook)
+                queues.note(partition, sentNs: sentNs, waits: waits)
+            }
+            guard let partition = queues.takeNext(now: now) else { return nil }
+            if let command = change(partition, { $0.nextCommand(now: now) }) {
                 return PartitionCommand(partition: partition, command: command)
             }
-            touched.removeLast()
-            collect(partition, now: now)
-            touched.note(
-                partition, nextTickNs: self[partition].nextTickNs(), wantsLook: self[partition].wantsLook)
         }
-        return nil
     }
 
     /// Takes what a partition has finished. A part of a check may lead to the next part of it, in any partition.
@@ -200,15 +230,18 @@ package struct PartitionedLimiter {
         scratch.removeAll(keepingCapacity: true)
         var completions: [Limiter.Completion] = []
         swap(&completions, &scratch)
-        self[partition].takeCompletions(into: &completions)
+        let (news, outageCount, lossCount, isShared) = inPlace(partition) {
+            $0.takeCompletions(into: &completions)
+            return ($0.takeNotices(), $0.statistics.outages, $0.statistics.dataLosses, $0.isShared)
+        }
         for completion in completions {
             if completion.ticket.isOfPart { finishPart(completion, now: now) } else { finished.append(completion) }
         }
         swap(&completions, &scratch)
-        notices.add(self[partition].takeNotices(), of: partition, now: now)
-        outages.note(self[partition].statistics.outages, of: partition, now: now)
-        dataLosses.note(self[partition].statistics.dataLosses, of: partition, now: now)
-        if self[partition].isShared {
+        notices.add(news, of: partition, now: now)
+        outages.note(outageCount, of: partition, now: now)
+        dataLosses.note(lossCount, of: partition, now: now)
+        if isShared {
             if unshared[partition] != nil { unsharedCount -= 1 }
             unshared[partition] = nil
         } else if unshared[partition] == nil {
@@ -226,7 +259,9 @@ package struct PartitionedLimiter {
 
     package mutating func takeNotices() -> [Limiter.Notice] { isAlone ? first.takeNotices() : notices.take() }
 
-    package mutating func nextTickNs() -> Int64 { isAlone ? first.nextTickNs() : touched.nextTickNs }
+    package mutating func nextTickNs() -> Int64 {
+        isAlone ? first.nextTickNs() : min(touched.nextTickNs, queues.nextTickNs)
+    }
 
     /// `isShared` for the shell, which asks after every event: neither copies the limiter, which a class holds, nor asks
     /// every partition. Called after `nextCommand` was nil.

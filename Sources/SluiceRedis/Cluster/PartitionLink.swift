@@ -261,6 +261,7 @@ final class PartitionLink: CounterStore {
         join(next)
         if let server = next.server { exchange.use(server, markerKey: markerKey) }
         leaveIfDone(master)
+        delegate?.linkMoved()
         return next
     }
 

@@ -45,7 +45,7 @@ final class LimiterHost {
     var sweptPart = 0
     var freedMemory = FreedMemory()
     /// Product and version of the store that was last connected; empty before.
-    private(set) var storeDescription = ""
+    var storeDescription = ""
     /// Since when checks are not counted in the store; nil if they are, or if there is none.
     private(set) var unsharedSince: ClockReading?
     /// Since when they are; nil if they are not.
@@ -316,34 +316,6 @@ final class LimiterHost {
         guard connections.count == 0, let completion = whenDrained else { return }
         whenDrained = nil
         completion()
-    }
-
-    // MARK: - The links
-
-    func linkConnected(_ partition: Int, server: String) {
-        storeDescription = server
-        limiter.linkConnected(
-            partition, announcesChanges: links[partition].announcesChanges, now: SystemClock.now())
-        pump()
-    }
-
-    func linkClosed(_ partition: Int, reason: String) {
-        dropHeld(partition)
-        limiter.linkClosed(partition, reason: reason, now: SystemClock.now())
-        pump()
-    }
-
-    func linkAnswered(_ partition: Int, sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
-        openTurn()
-        limiter.linkAnswered(
-            partition, sequence: sequence, result, arrivedNs: turns.readableNs, now: SystemClock.now())
-        pump()
-    }
-
-    func linkChangeFeed(_ partition: Int, _ event: ChangeFeedEvent) {
-        openTurn()
-        limiter.linkChangeFeed(partition, event, now: SystemClock.now())
-        pump()
     }
 
     // MARK: - The pump

@@ -12,6 +12,7 @@ final class LinkDelegate: CounterStoreDelegate {
 
     func linkConnected(server: String) { host.linkConnected(partition, server: server) }
     func linkClosed(reason: String) { host.linkClosed(partition, reason: reason) }
+    func linkMoved() { host.linkMoved(partition) }
     func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
         host.linkAnswered(partition, sequence: sequence, result)
     }

@@ -17,6 +17,12 @@ struct PartitionScenario {
         case cutOff(master: Int, replica: Int)
         /// Connections break once: its slots have moved, or it was replaced by a copy that has everything.
         case moves(master: Int)
+        /// It turns batches away before they run, by chance: it has no room, or no script.
+        case refuses(master: Int)
+        /// Some of its partitions are not answered until it is over, while the others are: their slots are being moved.
+        case hangs(master: Int, partitions: UInt64)
+        /// A partition's slot goes to the next master, which batches find out on their way.
+        case migrates(master: Int, partition: Int)
     }
 
     struct Episode {
@@ -27,8 +33,17 @@ struct PartitionScenario {
         var master: Int {
             switch fault {
             case .dead(let master), .paused(let master), .forgets(let master), .cutOff(let master, _),
-                .moves(let master):
+                .moves(let master), .refuses(let master), .hangs(let master, _), .migrates(let master, _):
                 master
+            }
+        }
+
+        /// Whether it may disturb the counting of a partition that was at these masters.
+        func disturbs(_ partition: Int, at masters: Set<Int>) -> Bool {
+            switch fault {
+            case .hangs(let master, let partitions): masters.contains(master) && partitions >> partition & 1 == 1
+            case .migrates: false
+            case .dead, .paused, .forgets, .cutOff, .moves, .refuses: masters.contains(master)
             }
         }
     }
@@ -55,12 +70,15 @@ struct PartitionScenario {
     let wideOwn: Limit
     let pauseNs: Int64
     let hearsChanges: Bool
+    /// Whether checks of many grants come at once, now and then.
+    let hasBursts: Bool
 
     init(_ random: inout SeededRandom) {
         masters = Int.random(in: 2...3, using: &random)
-        partitions = Int.random(in: masters...6, using: &random)
+        partitions = Int.random(in: masters...(random.once(in: 2) ? 6 : 24), using: &random)
         replicas = Int.random(in: 2...3, using: &random)
-        grants = Int.random(in: 1...8, using: &random)
+        grants = Int.random(in: 1...(random.once(in: 2) ? 8 : 40), using: &random)
+        hasBursts = random.once(in: 2)
         hearsChanges = !random.once(in: 3)
         pauseNs = Int64.random(in: 40_000_000...150_000_000, using: &random)
         shared = limit(
@@ -74,12 +92,15 @@ struct PartitionScenario {
             let startNs = Int64.random(in: 200_000_000...(Self.calmNs - 500_000_000), using: &random)
             let endNs = min(Self.calmNs, startNs + Int64.random(in: 5_000_000...1_500_000_000, using: &random))
             let fault: Fault =
-                switch random.next() % 8 {
+                switch random.next() % 12 {
                 case 0, 1: .dead(master: master)
                 case 2, 3: .paused(master: master)
                 case 4: .forgets(master: master)
                 case 5, 6: .cutOff(master: master, replica: Int.random(in: 0..<replicas, using: &random))
-                default: .moves(master: master)
+                case 7: .moves(master: master)
+                case 8: .refuses(master: master)
+                case 9, 10: .hangs(master: master, partitions: random.next() | random.next())
+                default: .migrates(master: master, partition: Int.random(in: 0..<partitions, using: &random))
                 }
             episodes.append(Episode(fault: fault, startNs: startNs, endNs: endNs))
         }

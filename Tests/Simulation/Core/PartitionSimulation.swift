@@ -6,7 +6,7 @@ import SluicePolicy
 /// Replicas over several masters, of which some fail while the others go on, and limits that grants of all partitions
 /// share. In virtual time; everything follows from the seed, by a stream of its own.
 struct PartitionSimulation {
-    private enum Event {
+    enum Event {
         case check(replica: Int)
         case tick(replica: Int, dueNs: Int64)
         case arrives(Batch, replica: Int, partition: Int, connection: Int)
@@ -41,16 +41,21 @@ struct PartitionSimulation {
     private(set) var nowNs: Int64 = 0
     private(set) var checks = 0
     private(set) var admittedAcross = 0
-    private var random: SeededRandom
-    private var events = EventQueue<Event>()
-    private var replicas: [PartitionedLimiter] = []
-    private var stores: [ModelStore]
+    var random: SeededRandom
+    var events = EventQueue<Event>()
+    var replicas: [PartitionedLimiter] = []
+    var stores: [ModelStore]
+    /// The master of each partition, and all that it ever had.
+    var masters: [Int]
+    var pastMasters: [Set<Int>]
+    /// Where each replica's link of each partition sends its batches.
+    private var linkedMasters: [[Int]]
     /// The connection of each replica's link of each partition; 0: none.
-    private var connections: [[Int]]
+    var connections: [[Int]]
     private var lastConnection = 0
-    private var feeds: [[Bool]]
+    var feeds: [[Bool]]
     private var ticksNs: [Int64]
-    private var heldBack: [Int: [Event]] = [:]
+    var heldBack: [Int: [Event]] = [:]
     private var asked: [UInt64: Asked] = [:]
     private var lastTicket: UInt64 = 0
     private var settling: [UInt64: UInt64] = [:]
@@ -71,6 +76,10 @@ struct PartitionSimulation {
             store.isPartition = true
             return store
         }
+        let masterCount = scenario.masters
+        masters = (0..<scenario.partitions).map { $0 % masterCount }
+        pastMasters = masters.map { [$0] }
+        linkedMasters = Array(repeating: masters, count: scenario.replicas)
         connections = Array(repeating: Array(repeating: 0, count: scenario.partitions), count: scenario.replicas)
         feeds = Array(repeating: Array(repeating: false, count: scenario.partitions), count: scenario.replicas)
         ticksNs = Array(repeating: .max, count: scenario.replicas)
@@ -86,11 +95,11 @@ struct PartitionSimulation {
         }
     }
 
-    private var reading: ClockReading {
+    var reading: ClockReading {
         ClockReading(monotonicNs: 1_000_000_000 + nowNs, wallMs: Self.startMs + nowNs / 1_000_000)
     }
 
-    private func say(_ text: @autoclosure () -> String) {
+    func say(_ text: @autoclosure () -> String) {
         if isVerbose { print("\(nowNs / 1_000) us: \(text())") }
     }
 
@@ -133,7 +142,8 @@ struct PartitionSimulation {
         case .connects(let replica, let partition, let connection):
             guard connections[replica][partition] == connection else { return }
             if isReachable(partition, from: replica) {
-                replicas[replica].linkConnected(partition, now: reading)
+                linkedMasters[replica][partition] = master(of: partition)
+                replicas[replica].linkConnected(partition, server: "m\(master(of: partition))", now: reading)
             } else {
                 close(replica, partition, "refused")
             }
@@ -149,65 +159,7 @@ struct PartitionSimulation {
         try collect()
     }
 
-    // MARK: - Faults
-
-    private func master(of partition: Int) -> Int { partition % scenario.masters }
-
-    private func active(_ master: Int) -> [PartitionScenario.Fault] {
-        scenario.episodes.filter { $0.master == master && $0.startNs <= nowNs && nowNs < $0.endNs }.map(\.fault)
-    }
-
-    private func isReachable(_ partition: Int, from replica: Int) -> Bool {
-        active(master(of: partition)).allSatisfy { fault in
-            switch fault {
-            case .dead: false
-            case .cutOff(_, let other): other != replica
-            case .paused, .forgets, .moves: true
-            }
-        }
-    }
-
-    private func isPaused(_ master: Int) -> Bool {
-        active(master).contains { if case .paused = $0 { true } else { false } }
-    }
-
-    private mutating func begin(_ index: Int) {
-        let fault = scenario.episodes[index].fault
-        say("\(fault) begins")
-        switch fault {
-        case .paused: break
-        case .dead(let master), .moves(let master): breakConnections(of: master)
-        case .forgets(let master):
-            for partition in stores.indices where self.master(of: partition) == master { stores[partition].flush() }
-            breakConnections(of: master)
-        case .cutOff(let master, let replica): breakConnections(of: master, replica: replica)
-        }
-    }
-
-    private mutating func breakConnections(of master: Int, replica only: Int? = nil) {
-        for replica in replicas.indices where only == nil || only == replica {
-            for partition in stores.indices
-            where self.master(of: partition) == master && connections[replica][partition] != 0 {
-                close(replica, partition, "reset")
-            }
-            pump(replica)
-        }
-    }
-
-    private mutating func end(_ index: Int) {
-        let episode = scenario.episodes[index]
-        say("\(episode.fault) ends")
-        guard case .paused(let master) = episode.fault, !isPaused(master) else { return }
-        for event in heldBack.removeValue(forKey: master) ?? [] { events.push(event, atNs: nowNs + delay()) }
-    }
-
-    private mutating func close(_ replica: Int, _ partition: Int, _ reason: String) {
-        connections[replica][partition] = 0
-        feeds[replica][partition] = false
-        replicas[replica].linkClosed(partition, reason: reason, now: reading)
-    }
-
-    private mutating func delay() -> Int64 { Int64.random(in: 100_000...700_000, using: &random) }
+    mutating func delay() -> Int64 { Int64.random(in: 100_000...700_000, using: &random) }
 
     // MARK: - Links
 
@@ -222,7 +174,7 @@ struct PartitionSimulation {
     }
 
     /// Does what a replica wants.
-    private mutating func pump(_ replica: Int) {
+    mutating func pump(_ replica: Int) {
         while let next = replicas[replica].nextCommand(now: reading) {
             let partition = next.partition
             switch next.command {
@@ -270,11 +222,19 @@ struct PartitionSimulation {
         // A batch that was under way when its connection broke may still arrive.
         if connections[replica][partition] != connection, !random.once(in: 2) { return }
         if !isReachable(partition, from: replica) { return }
-        if isPaused(master) {
+        if connections[replica][partition] == connection, linkedMasters[replica][partition] != master {
+            linkedMasters[replica][partition] = master
+            replicas[replica].linkMoved(partition, to: "m\(master)")
+            events.push(event, atNs: nowNs + 600_000)
+            return
+        }
+        if isPaused(master) || hangs(partition) {
             heldBack[master, default: []].append(event)
             return
         }
-        let result = stores[partition].run(batch, replica: UInt64(replica + 1))
+        let result =
+            refuses(master) && random.once(in: 2)
+            ? .failure(.rejected("no room")) : stores[partition].run(batch, replica: UInt64(replica + 1))
         for key in stores[partition].takePublished() {
             for other in replicas.indices {
                 events.push(.hears(.changed(key), replica: other, partition: partition), atNs: nowNs + 300_000)
@@ -292,7 +252,7 @@ struct PartitionSimulation {
             events.push(
                 .check(replica: replica), atNs: nowNs + Int64.random(in: 1...scenario.pauseNs * 2, using: &random))
         }
-        for _ in 0..<Int.random(in: 1...3, using: &random) {
+        for _ in 0..<Int.random(in: 1...(scenario.hasBursts && random.once(in: 4) ? 40 : 3), using: &random) {
             var question = CheckQuestion(grant: "g\(random.next() % UInt64(scenario.grants))")
             question.cost = random.once(in: 4) ? 2 : 1
             question.isPeek = random.once(in: 10)
@@ -346,6 +306,9 @@ struct PartitionSimulation {
         }
         if nowNs > PartitionScenario.healedNs, decision.source == .local {
             throw fail("all is well, and check \(ticket) is decided locally")
+        }
+        if hasWaited, decision.source == .local, isCalm(check.question) {
+            throw fail("nothing has happened to the partitions of check \(ticket), and it is decided locally")
         }
         if decision.allowed && !check.question.isPeek {
             check.cost = check.question.cost
@@ -425,8 +388,19 @@ struct PartitionSimulation {
         let recoveryNs = PartitionScenario.healedNs - PartitionScenario.calmNs
         return startNs > 0
             && scenario.episodes.allSatisfy {
-                $0.master != master(of: partition) || $0.startNs > nowNs || $0.endNs + recoveryNs < startNs
+                !$0.disturbs(partition, at: pastMasters[partition]) || $0.startNs > nowNs
+                    || $0.endNs + recoveryNs < startNs
             }
+    }
+
+    /// Whether nothing has happened yet to the partitions of a check: neither to its grant's nor to that of what all share.
+    private func isCalm(_ question: CheckQuestion) -> Bool {
+        [question.grant, "global="].allSatisfy { owner in
+            let partition = replicas[0].map.partition(ofOwner: owner.utf8)
+            return scenario.episodes.allSatisfy {
+                $0.startNs > nowNs || !$0.disturbs(partition, at: pastMasters[partition])
+            }
+        }
     }
 
     private mutating func judgeTheEnd() throws {
