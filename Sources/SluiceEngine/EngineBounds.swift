@@ -200,6 +200,22 @@ package enum EngineBounds {
     package static let maxLossSuspects = 1_024
     /// How long a notification may take from one server of a cluster to another, ns: they pass it on at once.
     package static let clusterMessageNs: Int64 = 100_000_000
+    /// Most counters with a lease; checks of more are counted exactly. At some 200 bytes each this is 50 MB.
+    package static let maxLeases = 262_144
+    /// Leases take at most one part in this many of the tables' bytes.
+    static let leaseParts = 8
+    /// Smallest block: below it a check may as well ask the store itself.
+    package static let minLeaseUnits: Int64 = 4
+    /// Largest block, in units of cost: what may be stranded however large a maximum is.
+    package static let maxLeaseUnits: Int64 = 1_000_000
+    /// Most blocks that one batch asks for, behind its checks: some 0.2 ms of Redis' time.
+    package static let maxLeasesPerBatch = 128
+    /// How often each lease is reviewed, ns: what of a block exceeds the use since the last but one review goes back, so one
+    /// that is not used is given back after 1 s, and 1.6 s at most.
+    package static let leaseReviewNs: Int64 = 500_000_000
+    /// How often some leases are reviewed, ns, and how many at most: a millisecond or two, during which checks wait.
+    package static let leaseReviewPauseNs: Int64 = 100_000_000
+    package static let leasesReviewedAtOnce = 16_384
     /// How often the engine sweeps its tables, ns.
     package static let sweepIntervalNs: Int64 = 1_000_000_000
 }

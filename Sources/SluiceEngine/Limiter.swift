@@ -75,6 +75,7 @@ package struct Limiter {
     var reconciler: Reconciler
     var membership: Membership
     var recorder: StateRecorder
+    var leases = Leases()
 
     var completions: [Completion] = []
     var notices = Notices()
@@ -121,6 +122,8 @@ package struct Limiter {
     mutating func replace(_ rulebook: Rulebook) {
         self.rulebook = rulebook
         table.outdate()
+        // Their maxima may be others now.
+        leases.outdate()
     }
 
     // MARK: - Checks
@@ -213,6 +216,14 @@ package struct Limiter {
             )
         }
         if table[rulesOf: plan].isBlocked && !wantsTrace { return .answered(denyBlocked(plan: plan, now: now)) }
+        if table[rulesOf: plan].hasLeasedLimit {
+            if let decision = decideFromLease(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
+            {
+                statistics.count(decision)
+                return .answered(decision)
+            }
+            if !isPeek { missLease(plan: plan, cost: cost, now: now) }
+        }
         guard asksStore else {
             return answerLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: nil, now: now)
         }
@@ -302,6 +313,7 @@ package struct Limiter {
             if let probe = losses.nextProbeNs, denials.isListening { next = min(next, probe) }
         }
         if let nextHeartbeatNs { next = min(next, nextHeartbeatNs) }
+        if let review = leases.nextReviewNs { next = min(next, review) }
         if let recovery = reconciler.recovery, link.isClosed { next = min(next, recovery.endNs) }
         return next
     }
@@ -333,6 +345,7 @@ package struct Limiter {
             advanceRecovery(now: now)
             listen(lookedNs: lookedNs, now: now)
             wantsLook = wantsLook || denials.changeFeed.wantsLook(now: now)
+            reviewLeases(now: now)
         }
         if now.monotonicNs - lastSweepNs >= EngineBounds.sweepIntervalNs {
             lastSweepNs = now.monotonicNs
@@ -383,6 +396,7 @@ package struct Limiter {
                 markUnconfirmed(waiter, of: batch, isOver: true)
             }
         }
+        for sent in batch.leases { endLeaseRequest(sent, of: batch) }
         for entry in batch.entries where entry.hasPlan { table.unpin(entry.plan) }
         ledger.recycle(batch)
     }

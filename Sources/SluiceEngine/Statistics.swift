@@ -22,6 +22,10 @@ package struct Statistics: Sendable, Equatable {
     package var entries: Int64 = 0
     /// Checks sent to the store in those entries.
     package var coalesced: Int64 = 0
+    /// Blocks that the store granted, of any size.
+    package var leases: Int64 = 0
+    /// Units of blocks that stay charged until their windows end, because the answers to their batches never came.
+    package var lostLeaseUnits: Int64 = 0
     /// Batches sent again, whole or in part, because they had not run.
     package var resends: Int64 = 0
     /// Entries that failed because of a faulty key.
@@ -119,6 +123,8 @@ package struct Statistics: Sendable, Equatable {
         batches += other.batches
         entries += other.entries
         coalesced += other.coalesced
+        leases += other.leases
+        lostLeaseUnits = min(Quota.maxExact, lostLeaseUnits + other.lostLeaseUnits)
         resends += other.resends
         faults += other.faults
         outages += other.outages

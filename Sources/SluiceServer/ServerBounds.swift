@@ -67,6 +67,8 @@ package enum ServerBounds {
     static let sweepParts = 10
     /// How often connections are swept for frames that never end and answers that are not read, ns.
     package static let sweepIntervalNs: Int64 = 1_000_000_000
+    /// How long giving back leases may delay the end of the process, ns: a hundred thousand of them take half of it.
+    static let giveBackLimitNs: Int64 = 1_000_000_000
     /// How long a drain may take before the remaining connections are closed, ns.
     package static let drainLimitNs: Int64 = 5_000_000_000
     /// Longest path of a Unix socket, bytes: SwiftNIO's bound on every system, four less than Linux allows.

@@ -98,6 +98,18 @@ struct BatchWriter {
                 operation: writeBack.kind == .increment ? -1 : batch.operations.count - 1))
     }
 
+    /// Adds a block that is asked for: as many checks of cost 1, of which the store admits those that fit.
+    mutating func add(_ sent: PendingBatch.SentLease, in table: borrowing PlanTable) {
+        batch.appendKey(table[sent.counter].key)
+        let window = table.open(ofCounter: sent.counter)
+        batch.charges.append(
+            Batch.Charge(
+                quota: .fixedWindow(max: table[sent.counter].leaseMax, window: window.startMs..<window.endMs),
+                verifiesTimeToLive: false))
+        batch.entries.append(
+            Batch.Entry(cost: 1, count: sent.amount, firstCharge: batch.charges.count - 1, chargeCount: 1))
+    }
+
     /// Completes the batch with its sequence, and with the highest sequence and time that the store has reported.
     mutating func end(
         _ pending: borrowing PendingBatch, _ ledger: borrowing BatchLedger, _ clock: borrowing WindowClock

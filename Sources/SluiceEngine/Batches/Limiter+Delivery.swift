@@ -29,6 +29,7 @@ extension Limiter {
                 deliver(entry, EntryIndex(index), of: &batch, &cursor, decidedMs: decidedMs, now: now)
             }
         }
+        for sent in batch.leases { readLeaseResult(sent, of: batch, &cursor, decidedMs: decidedMs, now: now) }
         sendRepeated(of: batch, now: now)
         recycle(batch)
     }
@@ -133,6 +134,14 @@ extension Limiter {
                 continue
             }
             let allowed = entry.isPeek ? admitted == 1 : position <= admitted
+            if !allowed, operation == nil, table[rulesOf: entry.plan].isLeased,
+                let decision = decideFromLease(
+                    plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
+            {
+                // A block has come since it was asked.
+                finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+                continue
+            }
             var evaluation = Evaluation(
                 allowed: allowed, wantsTrace: waiter.wantsTrace || operation?.idempotencyKey != nil)
             findShared(

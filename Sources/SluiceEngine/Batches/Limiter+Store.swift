@@ -96,6 +96,7 @@ extension Limiter {
             }
             writeEntry(&batch.entries[index], verifiesAll: verifiesAll, nowMs: nowMs)
         }
+        if leases.hasWanted { addLeases(to: &batch, nowMs: nowMs, now: now) }
         if !batch.entries.isEmpty && writer.isEmpty { return false }
         batch.sequence = ledger.nextSequence()
         batch.mayCharge = !writer.batch.chargesNothing
@@ -217,6 +218,7 @@ extension Limiter {
     /// An unanswered batch turned out to have run.
     private mutating func confirm(_ batch: borrowing PendingBatch) {
         takeBack(batch)
+        loseLeases(batch)
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
             for (index, limit) in table[rulesOf: entry.plan].limits.enumerated()
             where entry.action.changes(limit.quota) {

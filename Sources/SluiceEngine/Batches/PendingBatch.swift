@@ -39,6 +39,15 @@ struct PendingBatch {
         var writeBack: WriteBack
     }
 
+    /// A block that this batch asks for. It holds a reference to its counter, too.
+    struct SentLease {
+        var counter: CounterID
+        /// In units of cost. The store grants what is left of it.
+        var amount: Int64
+        /// See `Leases.edition`.
+        var edition: Int32
+    }
+
     struct Entry {
         /// None for a settlement and a heartbeat.
         var plan: PlanID
@@ -129,6 +138,8 @@ struct PendingBatch {
     /// Answers to store under idempotency keys, sent after the write-backs and ahead of the entries.
     var answers: [IdempotencyCache.Unsent] = []
     var entries: [Entry] = []
+    /// Blocks that it asks for, sent after the entries, so that no check is denied for a block of the same batch.
+    var leases: [SentLease] = []
     var waiters: [Waiter] = []
     /// All waiters before this one have an answer.
     private var firstWaiting = 0
@@ -138,7 +149,8 @@ struct PendingBatch {
     /// Bytes that it holds.
     var bytes: Int {
         entries.capacity * MemoryLayout<Entry>.stride + waiters.capacity * MemoryLayout<Waiter>.stride
-            + writeBacks.capacity * MemoryLayout<SentWriteBack>.stride + operationBytes
+            + writeBacks.capacity * MemoryLayout<SentWriteBack>.stride
+            + leases.capacity * MemoryLayout<SentLease>.stride + operationBytes
     }
 
     var isSent: Bool { sequence != 0 }
@@ -161,6 +173,7 @@ struct PendingBatch {
         writeBacks.removeAll(keepingCapacity: true)
         answers.removeAll(keepingCapacity: true)
         entries.removeAll(keepingCapacity: true)
+        leases.removeAll(keepingCapacity: true)
         waiters.removeAll(keepingCapacity: true)
     }
 
@@ -219,7 +232,7 @@ struct PendingBatch {
     }
 
     /// Whether it does not matter if it ran.
-    var hasOnlyHeartbeats: Bool { writeBacks.isEmpty && entries.allSatisfy(\.isHeartbeat) }
+    var hasOnlyHeartbeats: Bool { writeBacks.isEmpty && leases.isEmpty && entries.allSatisfy(\.isHeartbeat) }
 
     /// The deadline of the oldest waiter without an answer.
     mutating func oldestDeadlineNs() -> Int64? {

@@ -27,6 +27,7 @@ extension Limiter {
             return answerLocally(plan: plan, cost: cost, isPeek: false, wantsTrace: false, tracked: tracked, now: now)
         }
         guard !ledger.isFullOfUnusualWork else { return answerBusy(.waiting, now: now) }
+        if extras.action == .refund, table[rulesOf: plan].hasLeasedLimit { giveBackBlocks(of: plan, now: now) }
         let entry = ledger.add(tracked, plan: plan, cost: cost, isPeek: false, in: &table)
         wait(ticket, wantsTrace: false, entry: entry, now: now)
         return .waiting
@@ -116,6 +117,7 @@ extension Limiter {
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
             table[counter].roll(at: nowMs)
+            if table[counter].isLeased { giveBackBlock(of: counter, now: now) }
             table[counter].beginShare(reconciler.outage)
             let quota = table.quota(ofPlan: plan, index)
             currentQuotas.append(quota)

@@ -126,6 +126,7 @@ extension Limiter {
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
             table[counter].roll(at: nowMs)
+            if table[counter].isLeased { giveBackBlock(of: counter, now: now) }
             table[counter].beginShare(reconciler.outage)
             currentQuotas.append(table.quota(ofPlan: plan, index))
             if table[rulesOf: plan].limits[index].isShadow { continue }

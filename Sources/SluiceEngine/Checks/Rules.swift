@@ -42,6 +42,8 @@ struct Rules {
         var quota: Quota
         var isShadow: Bool
         var onOutage: Limit.OnOutage
+        /// Whether its counter is charged in blocks.
+        var isLeased: Bool
         /// The texts of its decisions.
         var words: Decision.Words
         /// The texts of its decisions in an outage when nothing may be admitted.
@@ -53,6 +55,7 @@ struct Rules {
             quota = Quota(limit)
             isShadow = limit.mode == .shadow
             onOutage = limit.onOutage
+            isLeased = limit.precision == .leased && limit.algorithm == .fixedWindow && limit.mode == .enforce
             words = Decision.Words(
                 rule: limit.rule, message: limit.denialMessage, addsWait: quota.capacity > 0, limit: limit)
             wordsWhenUnavailable = Decision.Words(
@@ -77,6 +80,10 @@ struct Rules {
     let countsSlots: Bool
     /// Whether such a limit can deny checks: they must then reserve, so that the slot can be released.
     let mustReserve: Bool
+    /// Whether every limit is counted in blocks, so that a check can be answered from them.
+    let isLeased: Bool
+    /// Whether any is.
+    let hasLeasedLimit: Bool
     /// Whether a limit counts costs, which can be charged or given back afterwards.
     let countsCost: Bool
     /// The weight of its charges in a batch: see `EngineBounds.maxChargesPerBatch`.
@@ -106,6 +113,8 @@ struct Rules {
         isBlocked = !blocking.isEmpty && blocking.allSatisfy { $0.quota.ignoresUsage }
         countsSlots = limits.contains { $0.quota.algorithm == .concurrency }
         mustReserve = limits.contains { $0.quota.algorithm == .concurrency && !$0.isShadow }
+        isLeased = !limits.isEmpty && limits.allSatisfy(\.isLeased)
+        hasLeasedLimit = limits.contains(where: \.isLeased)
         countsCost = limits.contains { !$0.quota.countsCalls }
         chargeWeight = limits.reduce(0) { weight, limit in
             let isPlain = limit.quota.algorithm == .fixedWindow && !limit.isShadow

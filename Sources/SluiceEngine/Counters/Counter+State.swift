@@ -3,7 +3,9 @@ import SluicePolicy
 /// The part of a counter that survives its process.
 extension Counter {
     /// References that keep it alive without a plan, besides write-backs in flight.
-    var keepers: Int32 { (isJournalled ? 1 : 0) + (isDirty ? 1 : 0) + (isRestored ? 1 : 0) }
+    var keepers: Int32 {
+        (isJournalled ? 1 : 0) + (isDirty ? 1 : 0) + (isRestored ? 1 : 0) + (isLeased ? 1 : 0)
+    }
 
     /// What a restart must not lose; nil if nothing is kept for the algorithm.
     ///

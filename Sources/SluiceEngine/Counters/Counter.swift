@@ -42,6 +42,7 @@ struct Counter {
         static let dirtyWithBatch = Marks(rawValue: 8)
         static let restored = Marks(rawValue: 16)
         static let cleared = Marks(rawValue: 32)
+        static let leased = Marks(rawValue: 64)
 
         subscript(mark: Marks) -> Bool {
             get { contains(mark) }
@@ -78,6 +79,12 @@ struct Counter {
     var isRestored: Bool {
         get { marks[.restored] }
         set { marks[.restored] = newValue }
+    }
+
+    /// Whether it is among the limiter's leases, which then hold a reference.
+    var isLeased: Bool {
+        get { marks[.leased] }
+        set { marks[.leased] = newValue }
     }
 
     struct WindowSpan {
@@ -143,6 +150,8 @@ struct Counter {
         var unconfirmed: Int64 = 0
         /// What was given back of a fixed window without the store.
         var credit = Credit()
+        /// What was charged ahead of time. It outlives its window, without its block.
+        var lease = Lease()
     }
 
     /// - Parameters:
@@ -227,7 +236,10 @@ struct Counter {
         }
         span = WindowSpan(startMs: next.startMs, endMs: next.endMs)
         isSeen = false
-        rare = nil
+        guard isLeased, var lease = rare?.value.lease else { return rare = nil }
+        // The block was charged to the window that is over.
+        lease.dropBlock()
+        rare = CopyOnWriteBox(RareUsage(lease: lease))
     }
 
     // MARK: - Reports of the store
@@ -304,9 +316,8 @@ struct Counter {
     mutating func observeLog(_ numbers: ArraySlice<Int64>) { local.observe(numbers) }
 
     mutating func changeRare(_ change: (inout RareUsage) -> Void) {
-        var changed = rare?.value ?? RareUsage()
-        change(&changed)
-        rare = CopyOnWriteBox(changed)
+        if rare == nil { rare = CopyOnWriteBox(RareUsage()) }
+        change(&rare!.value)
     }
 
     /// `amount` of local admissions, in the window that contains `cutMs`, turned out to be in the usage that the store

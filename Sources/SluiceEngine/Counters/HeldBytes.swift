@@ -19,7 +19,7 @@ extension Limiter {
     /// Bytes held by all tables, and by checks that wait for the store.
     package var heldBytes: Int {
         table.bytes + rulebook.bytes + waitingBytes + reservations.bytes
-            + reconciler.journal.count * MemoryLayout<Int32>.stride * 2
+            + reconciler.journal.count * MemoryLayout<Int32>.stride * 2 + leases.bytes
     }
 
     /// Whether no more reservations, answers and unsent settlements may be kept. A part of the bytes is theirs, however many identities there are.

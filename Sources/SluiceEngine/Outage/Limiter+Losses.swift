@@ -9,12 +9,25 @@ extension Limiter {
         _ entry: borrowing PendingBatch.Entry, _ index: Int, _ usage: Usage, charged: Int64,
         of batch: borrowing PendingBatch, decidedMs: Int64, now: ClockReading
     ) {
-        let counter = table.counter(ofPlan: entry.plan, index)
         let amount = table[rulesOf: entry.plan].limits[index].quota.charge(cost: entry.cost, count: charged)
+        heardLess(
+            table.counter(ofPlan: entry.plan, index), usage, amount: amount, isRefund: entry.action == .refund,
+            of: batch, decidedMs: decidedMs, now: now)
+    }
+
+    /// The same for a counter that is charged for no check alone.
+    ///
+    /// - Parameters:
+    ///   - amount: what was charged to it.
+    ///   - isRefund: whether that was given back.
+    mutating func heardLess(
+        _ counter: CounterID, _ usage: Usage, amount: Int64, isRefund: Bool, of batch: borrowing PendingBatch,
+        decidedMs: Int64, now: ClockReading
+    ) {
         // It is about to be restored: what was charged meanwhile would be lost in that.
         if table[counter].seenEpoch != reconciler.storeEpoch { return table[counter].addLost(amount) }
         if let known = losses.index(of: counter) { return losses.update(known, usage, charged: amount) }
-        guard entry.action != .refund, announcesChanges, !keepsShare, !losses.isFull, isUnexplained(counter) else {
+        guard !isRefund, announcesChanges, !keepsShare, !losses.isFull, isUnexplained(counter) else {
             return believe(usage, of: counter, cutMs: batch.cutMs, decidedMs: decidedMs, sentNs: batch.sentNs)
         }
         table[counter].references += 1

@@ -21,7 +21,7 @@ extension Limiter {
 
     /// Whether the store has all local admissions, so that all replicas may count on it, and decides every new
     /// admission here.
-    var hasWrittenBack: Bool { link.isClosed && reconciler.hasWrittenBack && !ledger.hasOpenCharges }
+    package var hasWrittenBack: Bool { link.isClosed && reconciler.hasWrittenBack && !ledger.hasOpenCharges }
 
     /// Whether every counter seen before the data loss was restored, and the restores answered.
     private var hasRestored: Bool { !reconciler.hasRestores && !ledger.hasWriteBacksInFlight }
@@ -37,10 +37,11 @@ extension Limiter {
     /// Sends a batch with write-backs and nothing else; nil if there are none.
     mutating func sendWriteBacks(now: ClockReading) -> LinkCommand? {
         reconciler.beginBatch()
-        guard reconciler.hasWork || reservations.answers.hasUnsent else { return nil }
+        guard reconciler.hasWork || reservations.answers.hasUnsent || (leases.hasWanted && isShared) else { return nil }
         var batch = ledger.newBatch()
         write(&batch, now: now)
-        guard !batch.writeBacks.isEmpty || !batch.answers.isEmpty || reconciler.hasRestores else {
+        guard !batch.writeBacks.isEmpty || !batch.answers.isEmpty || !batch.leases.isEmpty || reconciler.hasRestores
+        else {
             recycle(batch)
             advanceRecovery(now: now)
             return nil

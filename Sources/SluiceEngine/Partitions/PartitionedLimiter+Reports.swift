@@ -17,6 +17,12 @@ extension PartitionedLimiter {
     /// Whether all checks are counted in the store right now.
     package var isShared: Bool { partitionCount == 1 ? self[0].isShared : all { $0.isShared } }
 
+    /// Whether every store that counts has all that was given back to it, or admitted without it.
+    package var hasWrittenBack: Bool { all { $0.hasWrittenBack || !$0.isShared } }
+
+    /// How many counters have a lease, with or without a block.
+    package var leaseCount: Int { sum { $0.leaseCount } }
+
     /// How many partitions count in the store.
     package var sharedPartitionCount: Int { (0..<partitionCount).count { self[$0].isShared } }
 

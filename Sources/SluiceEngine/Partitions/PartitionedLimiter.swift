@@ -275,6 +275,18 @@ package struct PartitionedLimiter {
         for partition in touched.due(now: now) { change(partition) { $0.tick(now: now, lookedNs: lookedNs) } }
     }
 
+    /// See `Limiter.wantsLeases`.
+    package var wantsLeases: Bool {
+        mutating get {
+            if isAlone { return first.wantsLeases }
+            for partition in touched.all where self[partition].wantsLeases { return true }
+            return false
+        }
+    }
+
+    /// See `Limiter.giveBackLeases`.
+    package mutating func giveBackLeases(now: ClockReading) { changeAll { $0.giveBackLeases(now: now) } }
+
     package mutating func drain(now: ClockReading) {
         // What the first round answers may be parts of checks, which the next part is asked of then.
         for _ in 0..<(isAlone ? 1 : 3) {

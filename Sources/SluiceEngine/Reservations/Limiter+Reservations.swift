@@ -89,6 +89,7 @@ extension Limiter {
             return .answered(decision)
         }
         guard !ledger.isFullOfUnusualWork else { return answerBusy(.waiting, now: now) }
+        if table[rulesOf: plan].hasLeasedLimit { missLease(plan: plan, cost: cost, now: now) }
         let entry = ledger.add(tracked, plan: plan, cost: cost, isPeek: isPeek, in: &table)
         wait(ticket, wantsTrace: wantsTrace, entry: entry, now: now)
         return .waiting

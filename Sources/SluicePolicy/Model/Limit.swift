@@ -53,6 +53,14 @@ package struct Limit: Sendable, Hashable {
         case calls
     }
 
+    /// How its counter is kept.
+    package enum Precision: String, Sendable, Hashable, CaseIterable {
+        /// Every call is counted in the store.
+        case exact
+        /// Replicas charge blocks in the store ahead of time, and admit calls from them. Only with `fixedWindow`.
+        case leased
+    }
+
     package internal(set) var container: Container
     package let counter: String
     package let algorithm: Algorithm
@@ -73,6 +81,7 @@ package struct Limit: Sendable, Hashable {
     package internal(set) var mode: Mode
     /// Always `cost` with `concurrency`, which counts calls in any case.
     package internal(set) var counts: Counts
+    package internal(set) var precision: Precision
     /// The word for what is counted, in messages: `tokens`; nil: `calls`.
     package internal(set) var unit: String?
     /// The document's path to this limit, as a reply's `rule` names it: `/tools/NAME/limits/COUNTER`,
@@ -84,7 +93,8 @@ package struct Limit: Sendable, Hashable {
     package init(
         container: Container, counter: String, window: Window, max: Int64, scope: Scope, rule: String, onDeny: String?,
         algorithm: Algorithm = .fixedWindow, burst: Int64? = nil, holdMs: Int64? = nil, acrossGrants: Bool = false,
-        onOutage: OnOutage = .local, mode: Mode = .enforce, counts: Counts = .cost, unit: String? = nil
+        onOutage: OnOutage = .local, mode: Mode = .enforce, counts: Counts = .cost, unit: String? = nil,
+        precision: Precision = .exact
     ) {
         self.container = container
         self.counter = counter
@@ -98,6 +108,7 @@ package struct Limit: Sendable, Hashable {
         self.onOutage = onOutage
         self.mode = mode
         self.counts = counts
+        self.precision = precision
         self.unit = unit
         self.rule = rule
         self.onDeny = onDeny

@@ -25,6 +25,7 @@ extension LimiterHost {
             partition, sequence: sequence, result, arrivedNs: turns.readableNs, now: SystemClock.now())
         // Answers of several partitions arrive together: what follows from them is done, and leaves, together.
         if links.count > 1 { schedulePump() } else { pump() }
+        reportGivenBack()
     }
 
     func linkChangeFeed(_ partition: Int, _ event: ChangeFeedEvent) {

@@ -80,6 +80,8 @@ final class LimiterHost {
     /// Called when something was logged that operators should know.
     var whenNoticed: () -> Void = {}
     private var whenDrained: (() -> Void)?
+    /// Called once every block is given back; set while that is in progress.
+    var whenGivenBack: (() -> Void)?
     private var lastConnectionID: Int64 = 0
 
     init(
@@ -186,6 +188,7 @@ final class LimiterHost {
             decided(outcome)
         }
         limiter.noteAnswered(answeredCount, now: now)
+        if answeredCount > 0, limiter.wantsLeases { schedulePump() }
         log?.endGathered()
         checks.removeAll()
         swap(&checks, &gathered)

@@ -317,6 +317,9 @@ package final class Server: Sendable {
             host.value.drain { drained.succeed() }
         }.get()
         try await drained.futureResult.get()
+        let givenBack = eventLoop.makePromise(of: Void.self)
+        try await eventLoop.submit { [host] in host.value.giveBackLeases { givenBack.succeed() } }.get()
+        try await givenBack.futureResult.get()
         let closed = eventLoop.makePromise(of: Void.self)
         try await eventLoop.submit { [host, eventLoop, gatewayService] in
             host.value.stop()

@@ -27,7 +27,7 @@ extension Simulation {
         try judgeDrops()
         if scenario.isMixed {
             try oracle.judgeMixed(
-                ledger, nowMs: store.clockMs, isGentle: scenario.course == .gentle,
+                ledger, nowMs: store.clockMs, isGentle: scenario.course == .gentle && !scenario.isLeased,
                 isHealed: scenario.course != .ending && !scenario.restarts)
             try judgeMemory()
             // Unsent settlements are lost with a process.
@@ -48,7 +48,8 @@ extension Simulation {
         }
         switch scenario.course {
         case .gentle:
-            try oracle.judgeGentle(store, isPlain: scenario.isPlain, hasDrops: drops != nil)
+            try oracle.judgeGentle(
+                store, isPlain: scenario.isPlain, hasDrops: drops != nil, isLeased: scenario.isLeased)
             try judgeJournals()
             try judgeSums()
         case .healing:
@@ -110,7 +111,8 @@ extension Simulation {
         }
         let judged = try oracle.judgeSums(
             store, mayLack: mayLack, hasDrops: drops != nil, mayExceed: scenario.forgets,
-            ranUnanswered: coverage.counts[.turnedOutToHaveRun] != nil || coverage.counts[.outOfOrder] != nil)
+            ranUnanswered: coverage.counts[.turnedOutToHaveRun] != nil || coverage.counts[.outOfOrder] != nil,
+            stranded: stranded)
         coverage.add(.summed, Int64(judged))
     }
 

@@ -57,6 +57,9 @@ extension Simulation {
                     tool: question.tool, reserves: question.reserves, id: question.id,
                     reservation: reservation?.description,
                     group: SimulationLedger.Group(baseKeys: baseKeys, cost: question.cost))))
+        if scenario.isLeased && !question.isPeek {
+            askBlocks(replica, identity, self.limits(of: question.tool), cost: question.cost)
+        }
         let evicted = replicas[replica].limiter.evictedCount
         let outcome = replicas[replica].limiter.check(
             identity, cost: question.cost, isPeek: question.isPeek, wantsTrace: true, extras: extras,

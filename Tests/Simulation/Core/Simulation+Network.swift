@@ -299,6 +299,7 @@ extension Simulation {
 
     private mutating func crash(_ index: Int) {
         if let connection = replicas[index].connection { breakOff(connection) }
+        loseBlocks(of: index, keepsCredits: false)
         let turns = turns(of: index)
         // The process's local reservations are gone; the store may have them as well.
         settledForGood = []

@@ -121,7 +121,9 @@ extension Simulation {
     /// The process ends in order: all waiting checks are answered, and everything is written.
     mutating func stop(_ index: Int) throws {
         replicas[index].limiter.drain(now: moment(index))
+        replicas[index].limiter.giveBackLeases(now: moment(index))
         try pump(index)
+        loseBlocks(of: index, keepsCredits: scenario.keepsState)
         if let connection = replicas[index].connection { breakOff(connection) }
         guard let disk = replicas[index].disk else { return }
         var records = disk.records + disk.writing

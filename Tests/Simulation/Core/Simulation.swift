@@ -122,6 +122,8 @@ struct Simulation {
     var bounds = SimulationBounds()
     /// nil for most seeds.
     var accounts: SimulationAccounts?
+    /// What checks asked for lately of leased counters.
+    var leases = SimulationLeases()
     /// nil for most seeds.
     var drops: SimulationDrops?
     /// What was settled for good.
@@ -141,6 +143,7 @@ struct Simulation {
         random = SeededRandom(seed: seed)
         var scenario = SimulationScenario(random: &random)
         scenario.countCalls(seed: seed)
+        scenario.lease(seed: seed)
         scenario.episodes = scenario.episodes.enumerated().filter { !without.contains($0.offset) }.map(\.element)
         scenario.endNs = min(scenario.endNs, endNs)
         isReduced = !without.isEmpty || endNs < .max
@@ -212,6 +215,7 @@ struct Simulation {
     /// settled with the next batch, if only a heartbeat.
     private var lastNs: Int64 {
         let graceMs = scenario.course != .healing ? 2 * SimulationScenario.budgetMs : scenario.isMixed ? 1_300 : 200
+        if scenario.isLeased && scenario.course != .ending { return scenario.endNs + SimulationLeases.graceNs }
         return scenario.endNs + graceMs * 1_000_000
     }
 
@@ -231,6 +235,7 @@ struct Simulation {
             replicas[replica].limiter.tick(now: moment(replica))
             coverage.note(changesFrom: before, to: replicas[replica], isTick: true)
             try pump(replica)
+            if scenario.isLeased { try judgeBlocks(of: replica) }
         case .arrive(let connection, let batch, let isInside):
             try arrive(connection, batch, isInside: isInside)
         case .answer(let connection, let sequence, let result):
@@ -316,6 +321,7 @@ struct Simulation {
                 SimulationOracle.Question(
                     replica: replica, askedNs: nowNs, cost: cost, isPeek: isPeek, grant: grant, session: session,
                     limits: limits, heldNs: heldNs(replica)))
+            if scenario.isLeased && !isPeek { askBlocks(replica, identity, limits, cost: cost) }
             let evicted = replicas[replica].limiter.evictedCount
             let outcome = replicas[replica].limiter.check(
                 identity, cost: cost, isPeek: isPeek, wantsTrace: true, ticket: Ticket(rawValue: lastTicket),
@@ -358,6 +364,7 @@ struct Simulation {
                 question, by: limiter, nowMs: limiter.clock.nowMs(moment(question.replica)),
                 judgesShare: isPlain && !scenario.crashes && !scenario.restarts)
         }
+        if scenario.isLeased, let question, decision.source == .local { noteCredits(question, decision) }
         if isVerbose, let question { print("    replica \(question.replica) \(Self.words(decision, question))") }
         try oracle.answers(
             ticket, decision, turns: question.map { turns(of: $0.replica) } ?? 0,

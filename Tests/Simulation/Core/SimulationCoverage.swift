@@ -40,6 +40,11 @@ struct SimulationCoverage: Sendable {
         case coalesced = "checks share an entry"
         case shared = "a check is decided by the store"
         case local = "a check is decided locally"
+        case leased = "a check is answered from a block"
+        case granted = "the store grants a block"
+        case lostBlock = "a block stays charged, because its answer never came"
+        case strandedBlock = "a block stays charged, because its process died"
+        case creditedBlock = "a block is given back without the store"
         case remembered = "a check is denied from the cache"
         case unheard = "the change feed is down"
         case heard = "the change feed is up again"
@@ -168,5 +173,8 @@ struct SimulationCoverage: Sendable {
         add(.shared, statistics.answers(.shared))
         add(.local, statistics.answers(.local))
         add(.remembered, statistics.answers(.cache))
+        add(.leased, statistics.answers(.lease))
+        add(.granted, statistics.leases)
+        add(.lostBlock, statistics.lostLeaseUnits)
     }
 }

@@ -75,7 +75,8 @@ extension SimulationOracle {
                 let share = (max(0, usage.max - view.seenBefore) + replicas - 1) / replicas
                 // What was unconfirmed belongs to the store once it is known to have run, and no longer counts against
                 // the share.
-                try bounds.judge(.alone, admitted, of: share + usage.admittedUnconfirmed, what)
+                let credited = usage.credited.isEmpty ? 0 : usage.credited.max() ?? 0
+                try bounds.judge(.alone, admitted, of: share + usage.admittedUnconfirmed + credited, what)
             }
             let seen = usage.views.filter { $0.spells > 0 }.map(\.seenBefore).min()
             switch seen {
@@ -86,7 +87,8 @@ extension SimulationOracle {
             case let seen?:
                 let unseen = min(Quota.maxExact, max(0, usage.admitted - seen))
                 try bounds.judge(
-                    .open, usage.admitted + alone, of: usage.max + unseen + usage.admittedUnconfirmed, what)
+                    .open, usage.admitted + alone,
+                    of: usage.max + unseen + usage.admittedUnconfirmed + usage.credited.reduce(0, +), what)
             }
         }
     }

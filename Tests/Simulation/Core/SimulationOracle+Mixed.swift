@@ -52,7 +52,8 @@ extension SimulationOracle {
             admitted[mixed.group, default: 0] += 1
         case .cache: try demand(!decision.allowed && mixed.id == nil, "admitted from memory")
         case .lease:
-            try demand(false, "an unknown source")
+            let isLeased = question.limits.allSatisfy { $0.precision == .leased }
+            try demand(decision.allowed && isLeased && mixed.id == nil && !mixed.reserves, "no block")
         }
     }
 
@@ -117,7 +118,8 @@ extension SimulationOracle {
     /// What counts for certain, whatever happens: no reservation, and not asked twice. If time ran out, the store may
     /// have denied, for lack of room, what was admitted here.
     private mutating func noteAdmitted(_ question: Question, _ mixed: Mixed, _ decision: Decision) {
-        guard !question.isPeek, !mixed.reserves, mixed.id == nil, decision.source == .shared || !question.waits else {
+        guard !question.isPeek, !mixed.reserves, mixed.id == nil, decision.source == .shared || !question.waits
+        else {
             return
         }
         for (limit, baseKey) in zip(question.limits, mixed.group.baseKeys)

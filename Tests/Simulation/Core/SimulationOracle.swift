@@ -108,6 +108,8 @@ struct SimulationOracle {
         /// something.
         var admittedBeforeOutage: Int64 = 0
         var lastOutage = -1
+        /// By replica, the most that it gave back of blocks without the store, and so may admit beside its share.
+        var credited: [Int64] = []
     }
 
     private(set) var open: [UInt64: Question] = [:]
@@ -296,7 +298,25 @@ struct SimulationOracle {
             try demand(!decision.allowed, "admitted from memory")
             try judge(question, decision, looks, demand)
         case .lease:
-            try demand(false, "an unknown source")
+            let isLeased = question.limits.allSatisfy { $0.precision == .leased }
+            try demand(decision.allowed && isLeased, "no block")
+            guard !question.isPeek else { return }
+            let outage = returns.current
+            count(question, looks) {
+                $0.admitShared(question.units($0.limit), outage: outage)
+                $0.asked += question.units($0.limit)
+            }
+        }
+    }
+
+    /// A replica has this much of blocks to give back of each limit's window.
+    mutating func credits(_ question: Question, _ looks: [Decision.LimitTrace], _ credits: [Int64]) {
+        for ((limit, look), credit) in zip(zip(question.limits, looks), credits) where credit > 0 {
+            let window = window(limit, question, look)
+            guard var usage = usages[window] else { continue }
+            if usage.credited.isEmpty { usage.credited = answered.map { _ in 0 } }
+            usage.credited[question.replica] = max(usage.credited[question.replica], credit)
+            usages[window] = usage
         }
     }
 
@@ -314,7 +334,8 @@ struct SimulationOracle {
             try demand(found.allSatisfy { $1.used >= question.units($0) && $1.used <= $1.max }, "more than fits")
             let outage = returns.current
             count(question, looks) { $0.admitShared(question.units($0.limit), outage: outage) }
-            for (limit, look) in found {
+            // What is given back of a block is admitted again, as the same part of the usage.
+            for (limit, look) in found where limit.precision == .exact {
                 usages[window(limit, question, look)]?.claims.append((look.used - question.units(limit), look.used))
             }
         } else if decision.allowed {
@@ -383,19 +404,21 @@ struct SimulationOracle {
 
     /// Without faults, the store has exactly what was admitted; and of checks of cost 1 under one limit, as many were
     /// admitted as were asked, up to the maximum.
-    ///
-    /// - Parameter hasDrops: as in `judgeSums`.
-    func judgeGentle(_ store: ModelStore, isPlain: Bool, hasDrops: Bool) throws {
+    /// - Parameters:
+    ///   - hasDrops: as in `judgeSums`.
+    ///   - isLeased: blocks end with their windows, and meanwhile others are denied for them.
+    func judgeGentle(_ store: ModelStore, isPlain: Bool, hasDrops: Bool, isLeased: Bool) throws {
         for (window, usage) in usages where !(hasDrops && isForgotten(startMs: window.startMs, endMs: usage.endMs)) {
             let stored = store.usage(
                 of: Self.key(usage.limit, window))
             // Before its first answer a replica counted locally, and that was added, too. What the store admitted
             // after its time had run out, and was denied here for that, stays charged.
             let most = usage.admitted + usage.admittedUnshared + usage.deniedUnconfirmed
-            if store.clockMs < usage.endMs + 60_000 && (stored < usage.admitted || stored > most) {
+            let isTooMuch = stored > (isLeased ? usage.max : most)
+            if store.clockMs < usage.endMs + 60_000 && (stored < usage.admitted || isTooMuch) {
                 throw SimulationFailure(description: "\(usage.admitted) admitted, \(stored) stored: \(window)")
             }
-            if isPlain && usage.admittedUnshared == 0 && usage.admitted != min(usage.asked, usage.max) {
+            if isPlain && !isLeased && usage.admittedUnshared == 0 && usage.admitted != min(usage.asked, usage.max) {
                 throw SimulationFailure(
                     description: "\(usage.admitted) of \(usage.asked) admitted under \(usage.max): \(window)")
             }
@@ -418,10 +441,11 @@ struct SimulationOracle {
     ///   - mayLack: something was charged before all had restored after a data loss.
     ///   - hasDrops: single counters were dropped. What replicas charged to one before it was restored may be missing.
     ///   - mayExceed: there was a data loss: what was unconfirmed then is sent again.
+    ///   - stranded: what blocks were lost: with processes that died, and with answers that never came.
     ///   - ranUnanswered: some batch is only known to have run: what came too late in it, for one of its windows, is
     ///     treated as charged.
     func judgeSums(
-        _ store: ModelStore, mayLack: Bool, hasDrops: Bool, mayExceed: Bool, ranUnanswered: Bool
+        _ store: ModelStore, mayLack: Bool, hasDrops: Bool, mayExceed: Bool, ranUnanswered: Bool, stranded: Int64
     ) throws -> Int {
         var judged = 0
         for (window, usage) in usages where usage.endMs > store.clockMs && window.startMs <= store.clockMs {
@@ -437,7 +461,7 @@ struct SimulationOracle {
             let wasDropped = hasDrops && isForgotten(startMs: window.startMs, endMs: usage.endMs)
             let isEnough =
                 stored >= admitted - mayBeLost || mayLack || wasDropped || wasFull || (usage.wasEvicted && mayExceed)
-            let isNotTooMuch = stored <= admitted + usage.deniedUnconfirmed + unanswered || mayExceed
+            let isNotTooMuch = stored <= admitted + usage.deniedUnconfirmed + unanswered + stranded || mayExceed
             guard isEnough && isNotTooMuch else {
                 throw SimulationFailure(description: "\(admitted) admitted, \(stored) stored: \(window), \(usage)")
             }

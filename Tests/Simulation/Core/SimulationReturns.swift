@@ -1,3 +1,5 @@
+import SluicePolicy
+
 @testable import SluiceEngine
 
 /// When all replicas had an outage at once, and how they came back.
@@ -87,7 +89,10 @@ extension SimulationOracle {
                 // Whoever came back first admitted its share of what it saw left, too.
                 let seen = usage.views.compactMap { $0.shareSeen(outage: index) }.min() ?? 0
                 let before = usage.admittedBefore(outage: index)
-                try bounds.judge(.returnedOpen, admitted, of: usage.max + max(0, before - seen), what)
+                // What others had in blocks then was unseen, too, and is spent later.
+                let unseen = max(0, (usage.limit.precision == .leased ? usage.admitted : before) - seen)
+                try bounds.judge(
+                    .returnedOpen, admitted, of: usage.max + unseen + usage.credited.reduce(0, +), what)
             }
         }
     }

@@ -83,6 +83,8 @@ struct SimulationScenario {
     var endNs: Int64
     /// As `LimiterConfiguration.maxIncrement`: in some runs small enough for write-backs to take several batches.
     var maxIncrement = EngineBounds.maxIncrement
+    /// Limits of fixed windows are counted in blocks.
+    var isLeased = false
     /// Tables have so few rows that some are evicted all the time, and this many parts for grants; nil: there is room
     /// for all.
     var table: (rows: Int, grantParts: Int)?
@@ -251,7 +253,7 @@ extension SimulationScenario {
 
 extension Policy {
     /// The same tools with other limits.
-    fileprivate func replacing(_ change: (Limit) -> Limit) -> Policy {
+    func replacing(_ change: (Limit) -> Limit) -> Policy {
         // In order: the change may draw random numbers.
         let limits = tools.keys.sorted().flatMap { (tools[$0]?.limits ?? []).map(change) }
         return StoreModel.policy(limits, allTools: allToolsLimits.map(change))
@@ -262,11 +264,11 @@ extension Limit {
     /// What a check of this cost takes of it.
     func units(ofCost cost: Int64) -> Int64 { isSlots || counts == .calls ? 1 : cost }
 
-    fileprivate func with(max: Int64? = nil, counts: Counts? = nil) -> Limit {
+    func with(max: Int64? = nil, counts: Counts? = nil, precision: Precision? = nil) -> Limit {
         Limit(
             container: container, counter: counter, window: window, max: max ?? self.max, scope: scope, rule: rule,
             onDeny: onDeny, algorithm: algorithm, burst: burst, holdMs: holdMs, acrossGrants: acrossGrants,
-            onOutage: onOutage, mode: mode, counts: counts ?? self.counts)
+            onOutage: onOutage, mode: mode, counts: counts ?? self.counts, precision: precision ?? self.precision)
     }
 }
 
