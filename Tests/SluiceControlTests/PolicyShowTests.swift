@@ -85,12 +85,12 @@ import Testing
                 "hours":null,"mode":"enforce","action":"allow","message":null,\
                 "arguments_checked_by_gateway":false,"limits":[{"counter":"runs","algorithm":"fixed_window","max":10,\
                 "window":"60s","timezone":null,"burst":null,"hold_s":null,"scope":"grant","across_grants":false,"on_outage":"local",\
-                "mode":"enforce","counts":"cost","unit":null,"rule":"/tools/run/limits/runs","message":"Slow\\u202e down."},\
+                "mode":"enforce","counts":"cost","precision":"exact","unit":null,"rule":"/tools/run/limits/runs","message":"Slow\\u202e down."},\
                 {"counter":"rate_limit","algorithm":"fixed_window","max":5,"window":"90s","timezone":null,"burst":null,"hold_s":null,\
-                "scope":"session","across_grants":false,"on_outage":"local","mode":"enforce","counts":"cost","unit":null,\
+                "scope":"session","across_grants":false,"on_outage":"local","mode":"enforce","counts":"cost","precision":"exact","unit":null,\
                 "rule":"/tools/run/rate_limit","message":"run is limited to 5 calls per 90 seconds per session."}]}],\
                 "groups":[],"all_tools":[{"counter":"all","algorithm":"fixed_window","max":100,"window":"3600s","timezone":null,"burst":null,\
-                "hold_s":null,"scope":"grant","across_grants":false,"on_outage":"local","mode":"enforce","counts":"cost","unit":null,\
+                "hold_s":null,"scope":"grant","across_grants":false,"on_outage":"local","mode":"enforce","counts":"cost","precision":"exact","unit":null,\
                 "rule":"/all_tools/limits/all",\
                 "message":"This grant is limited to 100 calls per hour over all tools."}],\
                 "servers":[],"must_reserve":[]}]}

@@ -45,6 +45,11 @@ import Testing
             "69: /across_grants: `across_grants` is not supported yet: counters are kept inside the grant"
         ),
         (
+            #"{"counter":"c","max":1,"window":1,"precision":"leased"}"#, .leased,
+            "47: /precision: `precision` is not supported yet: every call is counted exactly",
+            "47: /precision: `precision` is not supported yet: every call is counted exactly"
+        ),
+        (
             #"{"counter":"c","max":1,"window":1,"algorithm":"sliding_window"}"#, .slidingWindow,
             "47: /algorithm: `algorithm` is not supported yet: only fixed windows are counted",
             #"47: /algorithm: `algorithm` is not supported yet: a limit's algorithm is "fixed_window", "sliding_log", "token_bucket" or "concurrency""#
@@ -132,7 +137,7 @@ import Testing
     @Test func allIsEveryOne() {
         let alone: [PolicyFeatures] = [
             .calendarWindows, .moreScopes, .slidingWindow, .slidingLog, .tokenBucket, .concurrency, .onOutage, .shadow,
-            .argumentsCheckedByGateway,
+            .leased, .argumentsCheckedByGateway,
         ]
         #expect(alone.reduce(into: PolicyFeatures()) { $0.formUnion($1) } == .all)
         #expect(Set(alone.map(\.rawValue)).count == alone.count)

@@ -128,6 +128,7 @@ enum KeyTable {
         KeyRow(.limit, "counts", "calls", #""window":1,"counts":"calls""#),
         KeyRow(.limit, "unit", #""window":1,"unit":"tokens""#),
         KeyRow(.limit, "precision", "exact", #""window":1,"precision":"exact""#),
+        KeyRow(.limit, "precision", "leased", #""window":1,"precision":"leased""#),
         KeyRow(.limit, "on_deny", #""window":1,"on_deny":"Slow down.""#),
     ]
 
@@ -171,6 +172,4 @@ enum KeyTable {
         (.limit, "counts", document(limit: #"{"counter":"c","max":1,"window":1,"counts":"?"}"#)),
         (.limit, "precision", document(limit: #"{"counter":"c","max":1,"window":1,"precision":"?"}"#)),
     ]
-    /// Accepted, and not listed in the message about an unknown key, since it states the default behaviour.
-    static let needlessKeys = ["precision"]
 }

@@ -11,7 +11,7 @@ enum WholeLanguageTables {
     private static let onlyWithSome = #"it only with "session", "server" or "attribute:NAME""#
     private static let hold = #"a whole number of seconds from 1 to 86400, or such as "90s" or "5m""#
     private static let keys =
-        #""counter", "window", "timezone", "max", "scope", "across_grants", "algorithm", "burst", "hold", "on_outage", "mode", "counts", "unit" or "on_deny""#
+        #""counter", "window", "timezone", "max", "scope", "across_grants", "algorithm", "burst", "hold", "on_outage", "mode", "counts", "precision", "unit" or "on_deny""#
     private static let exact = "calls times milliseconds must not exceed 2^53"
     private static let even =
         #"a window of one length with "token_bucket": no month, and no day or week of a time zone"#
@@ -211,12 +211,14 @@ enum WholeLanguageTables {
             [#"42: /mode: found "shaddow", expected "enforce" or "shadow"; did you mean "shadow"?"#]
         ),
         (
-            #"{"counter":"c","max":1,"window":1,"precision":"leased"}"#,
-            ["47: /precision: `precision` is not supported yet: every call is counted exactly"]
+            #"{"counter":"c","max":1,"window":1,"algorithm":"token_bucket","precision":"leased"}"#,
+            [
+                #"62: /precision: found "precision" "leased" with the algorithm "token_bucket", expected "leased" only with "fixed_window""#
+            ]
         ),
         (
             #"{"counter":"c","max":1,"window":1,"precision":"exakt"}"#,
-            [#"47: /precision: found "exakt", expected "exact"; did you mean "exact"?"#]
+            [#"47: /precision: found "exakt", expected "exact" or "leased"; did you mean "exact"?"#]
         ),
         (
             #"{"counter":"c","max":1,"window":1,"time_zone":"UTC"}"#,

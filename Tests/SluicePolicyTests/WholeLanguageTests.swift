@@ -40,6 +40,7 @@ import Testing
             ),
             (#""window":1,"on_outage":"allow""#, limit(onOutage: .allow)),
             (#""window":1,"on_outage":"deny","mode":"shadow""#, limit(onOutage: .deny, mode: .shadow)),
+            (#""window":1,"precision":"leased""#, limit(precision: .leased)),
             (#""window":1,"precision":"exact","mode":"enforce","on_outage":"local""#, limit()),
         ] as [(String, Limit)])
     func meaning(fields: String, limit: Limit) throws {
@@ -52,12 +53,12 @@ import Testing
     private static func limit(
         window: Window = .seconds(1), scope: Limit.Scope = .grant, algorithm: Algorithm = .fixedWindow,
         burst: Int64? = nil, holdMs: Int64? = nil, acrossGrants: Bool = false, onOutage: Limit.OnOutage = .local,
-        mode: Limit.Mode = .enforce
+        mode: Limit.Mode = .enforce, precision: Limit.Precision = .exact
     ) -> Limit {
         Limit(
             container: .tool("x"), counter: "c", window: window, max: 7, scope: scope, rule: "/tools/x/limits/c",
             onDeny: nil, algorithm: algorithm, burst: burst, holdMs: holdMs, acrossGrants: acrossGrants,
-            onOutage: onOutage, mode: mode)
+            onOutage: onOutage, mode: mode, precision: precision)
     }
 
     /// A maximum of 0 blocks, whatever the algorithm.

@@ -88,7 +88,7 @@ extension LimitField {
             "on_outage", column: "outage", \.onOutage, others: .onOutage,
             why: "while Redis is unavailable every limit uses local counters"),
         choice("mode", \.mode, others: .shadow, why: "every limit is enforced"),
-        countsField,
+        countsField, precisionField,
         LimitField(
             key: "unit", presence: .rare, value: { $0.unit.map { .word($0) } },
             read: { reader, node, limit in limit.unit = reader.unit(node) }),
@@ -110,6 +110,25 @@ extension LimitField {
             reader.misplaced(
                 node, key: "counts", beside: "with the algorithm \(Algorithm.concurrency.name.quoted)",
                 expected: "no \("counts".quoted): a call takes one slot, whatever its cost")
+        }
+        return field
+    }()
+
+    private static let precisionField = {
+        var field = choice(
+            "precision", \Limit.precision, others: .leased, why: "every call is counted exactly")
+        field.presence = .rare
+        field.absent = Limit.Precision.exact.rawValue
+        // A comparison has the default, too.
+        field.mergedWords = { $0.precision.rawValue }
+        field.ownWords = { $0.precision == .exact ? nil : $0.precision.rawValue }
+        let read = field.read
+        field.read = { reader, node, limit in
+            read?(&reader, node, &limit)
+            guard limit.precision == .leased, limit.algorithm != .fixedWindow else { return }
+            reader.misplaced(
+                node, key: "precision", beside: "\("leased".quoted) with the algorithm \(limit.algorithm.name.quoted)",
+                expected: "\("leased".quoted) only with \(Algorithm.fixedWindow.name.quoted)")
         }
         return field
     }()

@@ -21,6 +21,8 @@ package struct PolicyFeatures: OptionSet, Sendable {
     package static let onOutage = PolicyFeatures(rawValue: 1 << 5)
     /// `"mode": "shadow"`.
     package static let shadow = PolicyFeatures(rawValue: 1 << 6)
+    /// `"precision": "leased"`.
+    package static let leased = PolicyFeatures(rawValue: 1 << 9)
     /// `require` and `deny_if`: the operator vouches, with `--arguments-checked-by-gateway`, that the gateway evaluates
     /// them, since only the gateway sees arguments.
     package static let argumentsCheckedByGateway = PolicyFeatures(rawValue: 1 << 7)
@@ -28,7 +30,7 @@ package struct PolicyFeatures: OptionSet, Sendable {
     /// The whole language.
     package static let all: PolicyFeatures = [
         .calendarWindows, .moreScopes, .slidingWindow, .slidingLog, .tokenBucket, .concurrency, .onOutage, .shadow,
-        .argumentsCheckedByGateway,
+        .leased, .argumentsCheckedByGateway,
     ]
 
     /// The features that the engine implements.

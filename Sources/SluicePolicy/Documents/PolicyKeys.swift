@@ -30,8 +30,6 @@ enum PolicyKeys {
     static let eachTool = "each_tool"
 
     private static let toolKeys = ["limits", "action", "reason", "on_deny", rateLimit, eachTool, "hours", "mode"]
-    /// Keys that may be written and only state the default behaviour.
-    private static let needlessLimitKeys = ["precision"]
 
     static func tool(_ features: PolicyFeatures) -> KnownKeys {
         features.contains(.argumentsCheckedByGateway)
@@ -46,7 +44,7 @@ enum PolicyKeys {
         let fields = LimitField.inDocuments
         return KnownKeys(
             fields.filter(isOffered).map(\.key),
-            others: fields.filter { !isOffered($0) }.map(\.key) + needlessLimitKeys)
+            others: fields.filter { !isOffered($0) }.map(\.key))
     }
 }
 

@@ -38,7 +38,6 @@ extension PolicyReader {
         let max = maxNode.flatMap { document.wholeNumber($0, in: Self.maxRange) }
         let method = method(of: &object, max: max, at: maxNode)
         let sharing = sharing(of: &object)
-        if let node = object.take("precision") { precision(node) }
         // The other fields are read even if there is no limit: their faults are reported, too.
         var limit = Limit(
             container: container, counter: counter ?? "", window: method?.window ?? .endless, max: max ?? 0,
@@ -162,18 +161,5 @@ extension PolicyReader {
             return nil
         }
         return text
-    }
-
-    /// `precision` may only state the default behaviour, whatever the features.
-    private mutating func precision(_ node: DocumentNode) {
-        guard let text = document.string(node, expected: "\"exact\"") else { return }
-        switch text {
-        case "exact": return
-        case "leased": document.notSupportedYet("precision", at: node, why: "every call is counted exactly")
-        default:
-            document.unexpected(
-                text.quoted, at: node, expected: "\"exact\"",
-                nearest: NearestName.find(text, among: ["exact", "leased"]))
-        }
     }
 }

@@ -100,7 +100,7 @@ package enum PolicySchema {
         "0*([1-9][0-9]{0,7}s|[1-9][0-9]{0,5}m|[1-9][0-9]{0,3}h|([1-9][0-9]?|[12][0-9]{2}|3[0-5][0-9]|36[0-6])d)"
 
     private static var limit: SchemaValue {
-        var properties: [String: SchemaValue] = ["precision": .words(["exact"])]
+        var properties: [String: SchemaValue] = [:]
         for field in LimitField.inDocuments { properties[field.key] = schema(ofLimitKey: field.key) }
         let only = { (key: String, algorithm: Algorithm) in
             SchemaValue.unless("algorithm", is: [algorithm.name], then: .not(.requiring([key])))
@@ -119,6 +119,13 @@ package enum PolicySchema {
                 only("burst", .tokenBucket), only("hold", .concurrency),
                 .when("algorithm", is: [Algorithm.concurrency.name], then: .not(.requiring(["counts"]))),
                 .when("algorithm", is: [Algorithm.slidingLog.name], then: log),
+                .when(
+                    "algorithm", is: Algorithm.allCases.filter { $0 != .fixedWindow }.map(\.name),
+                    then: .not(
+                        .object([
+                            ("properties", .object([("precision", .words([Limit.Precision.leased.rawValue]))])),
+                            ("required", .list([.string("precision")])),
+                        ]))),
                 .unless(
                     "window", is: calendar,
                     then: .not(
@@ -151,6 +158,7 @@ package enum PolicySchema {
         case "on_outage": words(Limit.OnOutage.self)
         case "mode": words(Limit.Mode.self)
         case "counts": words(Limit.Counts.self)
+        case "precision": words(Limit.Precision.self)
         case "unit": text(most: PolicyBounds.maxUnitBytes)
         case "on_deny": .reference("message")
         case "timezone": .type("string")
