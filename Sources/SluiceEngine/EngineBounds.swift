@@ -139,10 +139,9 @@ package enum EngineBounds {
     /// How long checks may be answered locally after a data loss, because not all replicas have restored what they
     /// last saw, ns: what the contract allows.
     package static let maxRecoveryNs: Int64 = 2_000_000_000
-    /// Most counters that one call of a script clears, which take a batch of their own: some 1 ms of Redis' time.
-    package static let maxCountersPerClear = 128
-    /// How many charges the clearing of a counter counts as.
-    static let chargesOfClearing = maxChargesPerBatch / maxCountersPerClear
+    /// Most counters that one call of a script clears: as many as fill a batch, so that checks are not held up. The client
+    /// asks again for the rest.
+    package static let maxCountersPerClear = maxChargesPerBatch / chargesOfUnusualWork
     /// What a counter that is being cleared holds at most beside its row, bytes: its names.
     static let bytesPerClearing = 512
     /// How often a replica meanwhile asks which others have restored, ns.

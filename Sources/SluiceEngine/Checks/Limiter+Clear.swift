@@ -26,7 +26,7 @@ extension Limiter {
         guard isShared else { return .storeUnavailable }
         guard !counters.isEmpty else { return .cleared([]) }
         guard !ledger.isFullOfUnusualWork else { return .overloaded }
-        let entry = ledger.add(.clear(counters), charges: counters.count * EngineBounds.chargesOfClearing)
+        let entry = ledger.add(.clear(counters), charges: counters.count * EngineBounds.chargesOfUnusualWork)
         wait(ticket, wantsTrace: false, entry: entry, now: now)
         return .waiting
     }

@@ -48,10 +48,14 @@ extension LimiterHost {
                 switch answer {
                 case .cleared(let counters):
                     for (report, counter) in zip(reports, counters) { add(report, counter.outcome) }
-                    log(page, by: peer)
+                    log(page, "an operator cleared counters", by: peer)
+                    decisionLog?.cleared(page, by: peer, now: SystemClock.now())
                     completion(.success(page))
                 case .overloaded(let cause): completion(.failure(.busy(cause)))
-                case .storeUnavailable: completion(.failure(.clearIsUnclear))
+                case .storeUnavailable:
+                    for report in reports { add(report, .held(report.sharedUsed)) }
+                    log(page, "an operator's clear was not answered: these counters may be cleared or not", by: peer)
+                    completion(.failure(.clearIsUnclear))
                 case .decision, .otherArguments, .settled, .notSettled:
                     preconditionFailure("a clear is no check and no settlement")
                 }
@@ -91,7 +95,7 @@ extension LimiterHost {
     }
 
     /// Who cleared what: the one line that names a grant, because it is for audits.
-    private func log(_ page: ClearedPage, by peer: PeerCredentials) {
+    private func log(_ page: ClearedPage, _ message: Logger.Message, by peer: PeerCredentials) {
         let listed = page.counters.prefix(ServerBounds.maxLoggedClears).map { counter in
             let name = counter.report.rule.isEmpty ? counter.report.key.counter : counter.report.rule
             let subject = counter.report.key.subject.words
@@ -99,12 +103,11 @@ extension LimiterHost {
             return "\(name)\(subject.isEmpty ? "" : " \(subject)"): \(found)"
         }
         logger.notice(
-            "an operator cleared counters",
+            message,
             metadata: [
                 "grant": "\(page.grant)", "tool": "\(page.tool ?? "*")", "counters": "\(page.heldCount)",
                 "cleared": "\(listed.joined(separator: ", "))", "uid": "\(peer.userID)", "pid": "\(peer.processID)",
                 "door": "\(page.door)",
             ])
-        decisionLog?.cleared(page, by: peer, now: SystemClock.now())
     }
 }
