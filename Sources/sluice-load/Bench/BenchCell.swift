@@ -31,6 +31,8 @@ struct BenchCell: Sendable, Equatable {
         var clusters: [RedisClusterPlan.Shape] = []
         /// Limits that each check is counted by.
         var limits = 1
+        /// Whether they are counted in blocks.
+        var isLeased = false
         /// Whether the maximum is so high that all is allowed, or so low that nearly all is denied.
         var isMostlyDenied = false
 
@@ -109,6 +111,7 @@ struct BenchCell: Sendable, Equatable {
         add(loads.map(\.grantWords))
         if contenders.contains(where: { $0.target == .direct || $0.target == .sluice }) {
             parts.append("\(stage.limits) limit\(stage.limits == 1 ? "" : "s")")
+            if stage.isLeased { parts.append("leased") }
             parts.append(stage.isMostlyDenied ? "mostly denied" : "all allowed")
         }
         if stage.sidecars > 1 { parts.append("\(stage.sidecars) sidecars") }
@@ -142,6 +145,8 @@ extension BenchCell {
             case processor
             /// How much more the busiest master of a cluster uses than the idlest, as a share of their mean.
             case masterSpread
+            /// The part of the checks that Redis decided.
+            case redisShare
         }
 
         enum Relation: Sendable, Equatable {

@@ -29,6 +29,11 @@ struct BenchRound: Sendable, Equatable {
         return (most - least) * Double(serversUs.count) / redisUs
     }
 
+    private var redisShare: Double? {
+        let all = bySource.values.reduce(0, +)
+        return all > 0 ? Double(bySource[.shared] ?? 0) / Double(all) : nil
+    }
+
     /// The figure that a measure compares; nil if there is none, or it cannot be divided by.
     func value(of figure: BenchCell.Measure.Figure) -> Double? {
         let value: Double? =
@@ -40,6 +45,7 @@ struct BenchRound: Sendable, Equatable {
             case .redisProcessor: redisUs
             case .processor: sidecarUs + (redisUs ?? 0)
             case .masterSpread: masterSpread
+            case .redisShare: redisShare
             }
         return value.flatMap { $0 > 0 ? $0 : nil }
     }

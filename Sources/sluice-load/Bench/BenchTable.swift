@@ -36,6 +36,7 @@ enum BenchTable {
         halfPeak("half-peak", Load()),
         againstPing("denied-p16", Load(grants: 1000), bar: 2.5) { $0.isMostlyDenied = true },
         againstPing("denied-p1", Load(pipeline: 1, grants: 1000), bar: 1.2) { $0.isMostlyDenied = true },
+        leased("leased-p16", Load(grants: 1000)),
         againstPing("local-p16", Load(grants: 1000), bar: 2.5) { $0.redis = .none },
         againstPing("local-p1", Load(pipeline: 1, grants: 1000), bar: 1.2) { $0.redis = .none },
         // The same with checks that wait for memory, which a PING never does.
@@ -146,6 +147,14 @@ enum BenchTable {
                     .ratio(of: sluice, to: ping), .atMost(bar))
             ])
         change(&cell.stage)
+        return cell
+    }
+
+    /// Answers from blocks that were charged ahead of time.
+    private static func leased(_ name: String, _ load: BenchCell.Load) -> BenchCell {
+        var cell = againstPing(name, load, bar: 2) { $0.isLeased = true }
+        cell.measures.append(
+            Measure("part of the checks that ask Redis", .redisShare, .value(of: sluice), .atMost(0.01)))
         return cell
     }
 
