@@ -70,6 +70,24 @@ import Testing
         #expect(stored == 9 + 16)
     }
 
+    /// It is no longer charged: it is neither spent nor given back. So is what was asked for before that was heard.
+    @Test mutating func `a clear ends a block`() {
+        lease()
+        let cleared = key(Self.leased)
+        for _ in 0..<9 { _ = rig.decide() }
+        let asking = rig.sent()
+        let result = rig.run(asking[0])
+        rig.store.set(cleared, .integer(0))
+        rig.limiter.linkChangeFeed(.changed(cleared), now: rig.now)
+        #expect(block == 0)
+        rig.answer(asking[0], result)
+        #expect(block == 0 && rig.limiter.statistics.lostLeaseUnits > 0)
+        let decision = rig.decide()
+        #expect(decision.source == .shared)
+        // The next one may be spent, and nothing is given back of what others charge.
+        #expect(block > 0 && stored == 1 + block)
+    }
+
     @Test mutating func `a block that is not used goes back`() {
         lease()
         for _ in 0..<17 {

@@ -83,6 +83,7 @@ extension Limiter {
             let counter = table.counter(named: ByteString(bytes: Array(key[..<end])))
                 ?? table.counter(named: ByteString(bytes: key))
         else { return }
+        if table[counter].isLeased { table[counter].forfeitLease() }
         if table[counter].noteCleared() { reconciler.restoreLost(counter) }
     }
 

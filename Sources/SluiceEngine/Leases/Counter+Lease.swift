@@ -48,10 +48,15 @@ extension Counter {
     }
 
     /// The store has granted this much in the window that contains `cutMs`.
-    mutating func grantLease(_ amount: Int64, cutMs: Int64, edition: Int32) {
-        guard isLeased, place(ofWindowAt: cutMs) == .open else { return }
-        rare?.value.lease.grant(amount, edition: edition)
+    ///
+    /// - Returns: how much of that nobody may spend: see `Lease.forfeit`.
+    mutating func grantLease(_ amount: Int64, cutMs: Int64, edition: Int32) -> Int64 {
+        guard isLeased, place(ofWindowAt: cutMs) == .open else { return 0 }
+        return rare?.value.lease.grant(amount, edition: edition) ?? 0
     }
+
+    /// As `Lease.forfeit`.
+    mutating func forfeitLease() { rare?.value.lease.forfeit() }
 
     mutating func endAskingLease(_ amount: Int64, cutMs: Int64) {
         guard isLeased, place(ofWindowAt: cutMs) == .open else { return }

@@ -24,6 +24,8 @@ struct Lease {
     private(set) var edition: Int32 = 0
     /// How many reviews leave its block alone, because it is new.
     private var grace: UInt8 = 0
+    /// Whether what is asked for now may not be spent: see `forfeit`.
+    private var isForfeit = false
     /// Whether it is in `Leases.wanted`.
     var isWanted = false
 
@@ -82,21 +84,37 @@ struct Lease {
     mutating func ask(_ amount: Int64) { asked = Self.sum(asked, amount) }
 
     /// The store has granted a part of what was asked for.
-    mutating func grant(_ amount: Int64, edition: Int32) {
+    ///
+    /// - Returns: how much of that nobody may spend.
+    mutating func grant(_ amount: Int64, edition: Int32) -> Int64 {
         self.edition = edition
+        if isForfeit { return amount }
         block = Self.sum(block, amount)
         lowWater = block / 2
         if amount > 0 { grace = Self.newGrace }
+        return 0
     }
 
     /// The outcome of a batch is known.
-    mutating func endAsking(_ amount: Int64) { asked = Swift.max(0, asked - amount) }
+    mutating func endAsking(_ amount: Int64) {
+        asked = Swift.max(0, asked - amount)
+        if asked == 0 { isForfeit = false }
+    }
+
+    /// The store's counter was cleared, and with it what was charged ahead of time: it may neither be spent nor be given back,
+    /// for what is charged now is others'. A batch that asks for more may have run before the clear.
+    mutating func forfeit() {
+        block = 0
+        lowWater = 0
+        isForfeit = asked > 0
+    }
 
     /// Its window is over.
     mutating func dropBlock() {
         block = 0
         asked = 0
         lowWater = 0
+        isForfeit = false
     }
 
     mutating func takeBlock(_ amount: Int64) { block -= min(block, amount) }

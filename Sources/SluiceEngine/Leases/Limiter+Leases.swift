@@ -117,7 +117,8 @@ extension Limiter {
         if table.block(ofCounter: sent.counter, edition: leases.edition) == 0 {
             giveBackBlock(of: sent.counter, now: now)
         }
-        table[sent.counter].grantLease(granted, cutMs: batch.cutMs, edition: leases.edition)
+        let lost = table[sent.counter].grantLease(granted, cutMs: batch.cutMs, edition: leases.edition)
+        statistics.lostLeaseUnits = WindowUsage.sum(statistics.lostLeaseUnits, lost)
         // It was charged under a maximum that may not hold any more.
         if sent.edition != leases.edition { giveBackBlock(of: sent.counter, now: now) }
     }
