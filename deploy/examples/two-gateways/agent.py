@@ -4,6 +4,7 @@
 import http.client
 import json
 import os
+import pathlib
 import signal
 import sys
 import time
@@ -29,6 +30,17 @@ def expect(what, is_so):
     if not is_so:
         sys.exit(f"  ✗ {what}")
     print(f"  ✓ {what}")
+
+
+def stop(process):
+    """Stops a process, and returns when all of its threads stand still: until then it may answer."""
+    os.kill(process, signal.SIGSTOP)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        stats = (path.read_text() for path in pathlib.Path(f"/proc/{process}/task").glob("*/stat"))
+        if all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats):
+            return
+        time.sleep(0.001)
 
 
 def main():
@@ -60,7 +72,7 @@ def main():
     expect("a tool that the policy forbids: 403, no Retry-After", status == 403 and "Retry-After" not in headers)
     expect("an unknown token: 401", post(gateways[0], "/call/opencode_run", "token-eve")[0] == 401)
 
-    os.kill(second_sidecar, signal.SIGSTOP)
+    stop(second_sidecar)
     try:
         status, headers, document = post(gateways[1], "/call/opencode_run", "token-carol")
     finally:

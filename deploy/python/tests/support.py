@@ -79,7 +79,12 @@ def wait_until(what: str, condition: Callable[[], bool], timeout: float = 20) ->
 def stopped(pid: int) -> Iterator[None]:
     """A process that was started here does nothing meanwhile."""
     os.kill(pid, signal.SIGSTOP)
-    wait_until("the stop", lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    threads = Path(f"/proc/{pid}/task")
+    # Until all of its threads stand still it may answer.
+    wait_until(
+        "the stop",
+        lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads.glob("*/stat")),
+    )
     try:
         yield
     finally:
