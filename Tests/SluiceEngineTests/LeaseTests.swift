@@ -22,7 +22,7 @@ import Testing
     private var block: Int64 { rig.limiter.table.liveCounters.reduce(0) { $0 + $1.block } }
     private var stored: Int64 { rig.store.usage(of: key(Self.leased)) }
 
-    @Test mutating func `a block answers checks without the store`() {
+    @Test mutating func aBlockAnswersChecksWithoutTheStore() {
         #expect(lease() == 16)
         #expect(stored == 9 + 16)
         let decision = rig.decide()
@@ -31,7 +31,7 @@ import Testing
         #expect(block == 15 && rig.sent().isEmpty)
     }
 
-    @Test mutating func `the first check of a window asks the store`() {
+    @Test mutating func theFirstCheckOfAWindowAsksTheStore() {
         lease()
         rig.pass(ms: 60_000)
         rig.tick()
@@ -39,7 +39,7 @@ import Testing
         #expect(rig.decide().source == .shared)
     }
 
-    @Test mutating func `the next block is asked for before the last one is used up`() {
+    @Test mutating func theNextBlockIsAskedForBeforeTheLastOneIsUsedUp() {
         lease()
         for _ in 0..<9 { #expect(rig.decide().source == .lease) }
         #expect(block == 7)
@@ -48,7 +48,7 @@ import Testing
         #expect(stored == 18 + block)
     }
 
-    @Test mutating func `a block that is asked for is not spent before its answer`() {
+    @Test mutating func aBlockThatIsAskedForIsNotSpentBeforeItsAnswer() {
         _ = rig.decide()
         for _ in 0..<8 { _ = rig.ask() }
         let batch = rig.sent()
@@ -59,7 +59,7 @@ import Testing
         #expect(block > 0)
     }
 
-    @Test mutating func `a block without an answer is never spent`() {
+    @Test mutating func aBlockWithoutAnAnswerIsNeverSpent() {
         _ = rig.decide()
         for _ in 0..<8 { _ = rig.ask() }
         _ = rig.run(rig.sent()[0])
@@ -71,7 +71,7 @@ import Testing
     }
 
     /// It is no longer charged: it is neither spent nor given back. So is what was asked for before that was heard.
-    @Test mutating func `a clear ends a block`() {
+    @Test mutating func aClearEndsABlock() {
         lease()
         let cleared = key(Self.leased)
         for _ in 0..<9 { _ = rig.decide() }
@@ -88,7 +88,7 @@ import Testing
         #expect(block > 0 && stored == 1 + block)
     }
 
-    @Test mutating func `a block that is not used goes back`() {
+    @Test mutating func aBlockThatIsNotUsedGoesBack() {
         lease()
         for _ in 0..<17 {
             rig.pass(ms: 100)
@@ -104,7 +104,7 @@ import Testing
         #expect(rig.limiter.leaseCount == 0 && rig.limiter.journalCount == 0)
     }
 
-    @Test mutating func `what remains of a block goes back when the process ends`() {
+    @Test mutating func whatRemainsOfABlockGoesBackWhenTheProcessEnds() {
         lease()
         _ = rig.decide()
         rig.limiter.giveBackLeases(now: rig.now)
@@ -114,7 +114,7 @@ import Testing
         #expect(rig.decide().source == .shared)
     }
 
-    @Test mutating func `the last units are counted exactly, and never more than the maximum`() {
+    @Test mutating func theLastUnitsAreCountedExactlyAndNeverMoreThanTheMaximum() {
         rig = LimiterRig(policy(limit(max: 40, precision: .leased)), replicas: 3)
         var admitted = 0
         for _ in 0..<100 where rig.decide().allowed { admitted += 1 }
@@ -122,21 +122,21 @@ import Testing
         #expect(rig.store.usage(of: key(limit(max: 40))) == 40)
     }
 
-    @Test mutating func `a check that costs more than a block takes it along`() {
+    @Test mutating func aCheckThatCostsMoreThanABlockTakesItAlong() {
         rig = LimiterRig(policy(limit(max: 30, precision: .leased)))
         #expect(lease() == 16)
         let decision = rig.decide(cost: 20)
         #expect(decision.allowed && decision.source == .shared && decision.remaining == 1)
     }
 
-    @Test mutating func `a peek charges nothing`() {
+    @Test mutating func aPeekChargesNothing() {
         lease()
         let peek = rig.decide(isPeek: true)
         #expect(peek.source == .lease && peek.allowed && peek.remaining == 991)
         #expect(block == 16)
     }
 
-    @Test mutating func `in an outage the block is spent first, then the share of the rest`() {
+    @Test mutating func inAnOutageTheBlockIsSpentFirstThenTheShareOfTheRest() {
         rig = LimiterRig(policy(limit(max: 100, precision: .leased)), replicas: 2)
         let leased = lease()
         #expect(leased == 16)
@@ -155,7 +155,7 @@ import Testing
         #expect(rig.store.usage(of: key(limit(max: 100))) == 9 + Int64(sources.count))
     }
 
-    @Test mutating func `in an outage a block that is too small is given back, once the store is there`() {
+    @Test mutating func inAnOutageABlockThatIsTooSmallIsGivenBackOnceTheStoreIsThere() {
         rig = LimiterRig(policy(limit(max: 100, precision: .leased)))
         #expect(lease() == 16)
         rig.close()
@@ -165,7 +165,7 @@ import Testing
         #expect(rig.store.usage(of: key(limit(max: 100))) == 29)
     }
 
-    @Test mutating func `a store that lost its data has the block again`() {
+    @Test mutating func aStoreThatLostItsDataHasTheBlockAgain() {
         lease()
         rig.store.flush()
         for _ in 0..<3 { #expect(rig.decide().source == .lease) }
@@ -176,7 +176,7 @@ import Testing
         #expect(stored == 12 + block)
     }
 
-    @Test mutating func `a block of an earlier policy is given back`() {
+    @Test mutating func aBlockOfAnEarlierPolicyIsGivenBack() {
         lease()
         rig.limiter.replacePolicies(PolicySet(single: policy(limit(max: 10, precision: .leased))))
         #expect(rig.decide().allowed)
@@ -184,7 +184,7 @@ import Testing
         #expect(stored == 10)
     }
 
-    @Test mutating func `a limit that is counted exactly again has its block back`() {
+    @Test mutating func aLimitThatIsCountedExactlyAgainHasItsBlockBack() {
         lease()
         rig.limiter.replacePolicies(PolicySet(single: policy(limit(max: 25))))
         rig.pass(ms: 600)
@@ -194,13 +194,13 @@ import Testing
         #expect(rig.decide().source == .shared)
     }
 
-    @Test mutating func `with an exact limit beside it, every check asks the store`() {
+    @Test mutating func withAnExactLimitBesideItEveryCheckAsksTheStore() {
         rig = LimiterRig(policy(Self.leased, limit("d", max: 500)))
         lease()
         #expect(block == 0 && rig.decide().source == .shared)
     }
 
-    @Test mutating func `two limits need a block each`() {
+    @Test mutating func twoLimitsNeedABlockEach() {
         rig = LimiterRig(policy(Self.leased, limit("d", max: 500, precision: .leased)))
         #expect(lease() == 32)
         let decision = rig.decide()
@@ -208,14 +208,14 @@ import Testing
         #expect(block == 30)
     }
 
-    @Test mutating func `reservations and ids ask the store, and charge it`() {
+    @Test mutating func reservationsAndIdsAskTheStoreAndChargeIt() {
         lease()
         let decision = rig.decide(CheckQuestion(reserves: true))
         #expect(decision.source == .shared && decision.allowed)
         #expect(block == 16 && stored == 9 + 16 + 1)
     }
 
-    @Test mutating func `a refund does not give back what is charged in advance`() {
+    @Test mutating func aRefundDoesNotGiveBackWhatIsChargedInAdvance() {
         lease()
         _ = rig.decide(CheckQuestion(cost: 1_000, action: .refund))
         #expect(stored == 0 && block == 0)
@@ -224,7 +224,7 @@ import Testing
         #expect(admitted == 1_000)
     }
 
-    @Test mutating func `an evicted row leaves its block to be given back`() {
+    @Test mutating func anEvictedRowLeavesItsBlockToBeGivenBack() {
         rig = LimiterRig(policy(Self.leased), maxPlans: 1)
         #expect(lease() == 16)
         #expect(rig.decide(grant: "h").allowed)
@@ -236,7 +236,7 @@ import Testing
         #expect(stored == 9)
     }
 
-    @Test mutating func `counting calls, a check takes 1 of the block`() {
+    @Test mutating func countingCallsACheckTakes1OfTheBlock() {
         rig = LimiterRig(policy(limit(max: 100, counts: .calls, precision: .leased)))
         #expect(lease(cost: 50) == 16)
         #expect(rig.decide(cost: 70).source == .lease)

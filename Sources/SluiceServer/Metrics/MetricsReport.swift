@@ -152,6 +152,12 @@ struct MetricsReport {
             .counter(
                 "sluice_cleared_counters_total", "Counters that operators cleared through this replica.",
                 statistics.clearedCounters),
+            .counter("sluice_leases_total", "Blocks of leased limits that Redis granted.", statistics.leases),
+            .gauge("sluice_leased_counters", "Counters with a lease, with or without a block.", limiter.leaseCount),
+            .counter(
+                "sluice_lost_lease_units_total",
+                "Units of blocks that stay charged until their windows end: an answer was lost, or they were cleared.",
+                statistics.lostLeaseUnits),
             .counter("sluice_redis_data_losses_total", "How often Redis had lost its data.", statistics.dataLosses),
             .counter(
                 "sluice_redis_lost_counters_total",
