@@ -6,7 +6,7 @@ import SluicePolicy
 ///
 /// The protocol is that of `sd_notify(3)`: datagrams of lines `NAME=value` to the Unix socket that `NOTIFY_SOCKET` names.
 package final class ServiceManager: Sendable {
-    /// Why it cannot be told.
+    /// Why no state can be sent to it.
     package struct Failure: Error, CustomStringConvertible {
         package let description: String
     }
@@ -16,7 +16,7 @@ package final class ServiceManager: Sendable {
     /// How often it wants a sign that the sidecar works, ns; nil: never.
     package let watchdogNs: Int64?
 
-    /// - Returns: nil if there is none that wants to be told.
+    /// - Returns: nil if no service manager asks for the state.
     /// - Parameter processID: the watchdog may be meant for another process.
     package init?(environment: [String: String], processID: Int32 = getpid()) throws(Failure) {
         guard let path = environment["NOTIFY_SOCKET"], !path.isEmpty else { return nil }

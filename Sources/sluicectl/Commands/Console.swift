@@ -17,7 +17,7 @@ struct Console: Sendable {
     var errorStyle: Style = .plain
     /// For a screen of its own; nil: there is none.
     var terminal: Terminal?
-    /// Asks whoever runs it a question, and whether the answer was yes; nil: nobody is there to answer.
+    /// Asks the person at the terminal a question, and returns whether the answer was yes; nil: there is no terminal.
     var ask: (@Sendable (String) -> Bool)?
     var environment: [String: String] = [:]
     /// How long a sidecar may take to answer; nil: as long as the client allows.
