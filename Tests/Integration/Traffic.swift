@@ -64,7 +64,8 @@ final class Traffic: Sendable {
         let client = try RedisClient(path: socketPath, answerLimit: 10)
         var tally = Tally()
         var turn = Int(seed)
-        while !stop.isRaised {
+        // At least once, however late this thread begins.
+        repeat {
             let round = (0..<4).map { grants[(turn + $0) % grants.count] }
             turn += 3
             for (grant, answer) in zip(round, try client.pipeline(round.map { ["CHECK", $0, "run"] })) {
@@ -77,7 +78,7 @@ final class Traffic: Sendable {
                 if reply.allowed { tally.admitted[reply.source, default: [:]][grant, default: 0] += 1 }
             }
             usleep(pauseMicroseconds)
-        }
+        } while !stop.isRaised
         return tally
     }
 }
