@@ -136,7 +136,8 @@ extension Limiter {
             let allowed = entry.isPeek ? admitted == 1 : position <= admitted
             if !allowed, operation == nil, table[rulesOf: entry.plan].isLeased,
                 let decision = decideFromLease(
-                    plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
+                    plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
+                    hasWaited: true, now: now)
             {
                 // A block has come since it was asked.
                 finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)

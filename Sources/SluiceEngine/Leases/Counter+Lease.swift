@@ -20,8 +20,8 @@ extension Counter {
     }
 
     /// As `Lease.spend`.
-    mutating func spendLease(_ units: Int64, max: Int64, nowNs: Int64) -> Bool {
-        rare?.value.lease.spend(units, max: max, nowNs: nowNs) ?? false
+    mutating func spendLease(_ units: Int64, max: Int64, isNoted: Bool, nowNs: Int64) -> Bool {
+        rare?.value.lease.spend(units, max: max, isNoted: isNoted, nowNs: nowNs) ?? false
     }
 
     /// A block is needed.

@@ -57,10 +57,11 @@ struct Lease {
 
     /// Takes from the block, which has so much.
     ///
+    /// - Parameter isNoted: whether `note` was called for these checks already.
     /// - Returns: whether the next block must be asked for.
-    mutating func spend(_ units: Int64, max: Int64, nowNs: Int64) -> Bool {
+    mutating func spend(_ units: Int64, max: Int64, isNoted: Bool, nowNs: Int64) -> Bool {
         block -= units
-        note(units, max: max, nowNs: nowNs)
+        if !isNoted { note(units, max: max, nowNs: nowNs) }
         return block < lowWater && asked == 0 && !isWanted
     }
 

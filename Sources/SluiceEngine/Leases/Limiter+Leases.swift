@@ -11,9 +11,11 @@ extension Limiter {
     // MARK: - Checks
 
     /// Answers a check from the blocks of its limits; nil if one of them does not suffice.
-    mutating func decideFromLease(plan: PlanID, cost: Int64, isPeek: Bool, wantsTrace: Bool, now: ClockReading)
-        -> Decision?
-    {
+    ///
+    /// - Parameter hasWaited: whether it was sent to the store before, and so is counted as demand already.
+    mutating func decideFromLease(
+        plan: PlanID, cost: Int64, isPeek: Bool, wantsTrace: Bool, hasWaited: Bool = false, now: ClockReading
+    ) -> Decision? {
         guard table[rulesOf: plan].isLeased else { return nil }
         let nowMs = clock.nowMs(now)
         for index in table[rulesOf: plan].limits.indices {
@@ -30,7 +32,8 @@ extension Limiter {
             let counter = table.counter(ofPlan: plan, index)
             let quota = table.quota(ofPlan: plan, index)
             if !isPeek,
-                table[counter].spendLease(quota.units(ofCost: cost), max: quota.max, nowNs: now.monotonicNs)
+                table[counter].spendLease(
+                    quota.units(ofCost: cost), max: quota.max, isNoted: hasWaited, nowNs: now.monotonicNs)
             {
                 wantLease(counter)
                 reconciler.wantBatch()
