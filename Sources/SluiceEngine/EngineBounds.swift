@@ -124,6 +124,9 @@ package enum EngineBounds {
     package static let planIdleNs: Int64 = 120_000_000_000
     /// The most of the budget that is kept for delivering the answer, ns; a quarter of the budget if that is less.
     package static let maxReserveNs: Int64 = 5_000_000
+    /// By how much deadlines may be out of order without being looked at one by one, ns: the bytes of checks that are taken
+    /// in one turn were readable within so much.
+    static let deadlineSlackNs: Int64 = 1_000_000
     /// How long a connection may stay silent with a reply outstanding before it is closed, ns.
     package static let stallLimitNs: Int64 = 1_000_000_000
     /// First pause before the store is tried again, ns; doubles with each failure.

@@ -34,6 +34,24 @@ import Testing
         #expect(batch.chargeCount == 3 && batch.id == 3)
     }
 
+    /// A check of several partitions has waited elsewhere before: its time is over before that of those ahead of it.
+    @Test func whoHasLittleTimeLeftIsNotBehindOthers() {
+        var batch = PendingBatch()
+        batch.reset(id: 1)
+        let entry = batch.addEntry(plan: PlanID(1), cost: 1, isPeek: false, chargeCount: 1)
+        let slackNs = EngineBounds.deadlineSlackNs
+        let deadlines: [Int64] = [20, 30, 10, 31, 15].map { $0 * slackNs }
+        for (ticket, deadlineNs) in deadlines.enumerated() {
+            batch.addWaiter(
+                Ticket(rawValue: UInt64(ticket)), deadlineNs: deadlineNs, wantsTrace: false, toEntry: entry)
+        }
+        var order: [Int] = []
+        while let nextNs = batch.oldestDeadlineNs(), let index = batch.takeExpired(nowNs: nextNs) {
+            order.append(index)
+        }
+        #expect(order == [2, 4, 0, 1, 3])
+    }
+
     @Test func takesWhoseTimeIsOverInOrderOfArrival() {
         var batch = two()
         #expect(batch.oldestDeadlineNs() == 100)

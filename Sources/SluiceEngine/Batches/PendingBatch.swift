@@ -143,6 +143,10 @@ struct PendingBatch {
     var waiters: [Waiter] = []
     /// All waiters before this one have an answer.
     private var firstWaiting = 0
+    /// The latest deadline of a waiter.
+    private var latestDeadlineNs = Int64.min
+    /// Waiters whose deadline is before that of an earlier one: parts of checks that waited for other partitions before.
+    private var urgent: [Int] = []
     /// Bytes of the operations' keys.
     private var operationBytes = 0
 
@@ -150,7 +154,8 @@ struct PendingBatch {
     var bytes: Int {
         entries.capacity * MemoryLayout<Entry>.stride + waiters.capacity * MemoryLayout<Waiter>.stride
             + writeBacks.capacity * MemoryLayout<SentWriteBack>.stride
-            + leases.capacity * MemoryLayout<SentLease>.stride + operationBytes
+            + leases.capacity * MemoryLayout<SentLease>.stride + urgent.capacity * MemoryLayout<Int>.stride
+            + operationBytes
     }
 
     var isSent: Bool { sequence != 0 }
@@ -169,6 +174,8 @@ struct PendingBatch {
         repeatedCount = 0
         hasAdmittedLocally = false
         firstWaiting = 0
+        latestDeadlineNs = .min
+        urgent.removeAll(keepingCapacity: true)
         operationBytes = 0
         writeBacks.removeAll(keepingCapacity: true)
         answers.removeAll(keepingCapacity: true)
@@ -206,6 +213,11 @@ struct PendingBatch {
         }
         entries[entry].lastWaiter = index
         entries[entry].unanswered += 1
+        if deadlineNs + EngineBounds.deadlineSlackNs < latestDeadlineNs {
+            urgent.append(index)
+        } else {
+            latestDeadlineNs = max(latestDeadlineNs, deadlineNs)
+        }
     }
 
     /// Takes the oldest waiter without an answer whose deadline is not after `nowNs`, and marks it as `left`.
@@ -241,6 +253,10 @@ struct PendingBatch {
 
     private mutating func oldestWaiting() -> Int? {
         while firstWaiting < waiters.count, waiters[firstWaiting].state != .waiting { firstWaiting += 1 }
-        return firstWaiting < waiters.count ? firstWaiting : nil
+        var oldest = firstWaiting < waiters.count ? firstWaiting : nil
+        for index in urgent where waiters[index].state == .waiting {
+            if waiters[index].deadlineNs < oldest.map({ waiters[$0].deadlineNs }) ?? .max { oldest = index }
+        }
+        return oldest
     }
 }
