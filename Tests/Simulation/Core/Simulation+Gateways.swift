@@ -147,10 +147,10 @@ extension Simulation {
         for (index, replica) in replicas.enumerated() {
             var limiter = replica.limiter
             var now = moment(index)
-            // Longer than the longest window and what a settlement may be late.
+            // Longer than the longest window, what a settlement may be late, and what the fullest bucket takes to leak.
             for _ in 0..<5 {
-                now.monotonicNs += 1_000_000_000_000
-                now.wallMs += 1_000_000
+                now.monotonicNs += 10_000_000_000_000
+                now.wallMs += 10_000_000
                 limiter.tick(now: now)
                 var records: [StateRecord] = []
                 while limiter.hasChanges { limiter.takeRecords(into: &records, now: now) }

@@ -29,8 +29,16 @@ extension Simulation {
         guard limiter.evictedCount > before else { return }
         coverage.add(.evicted, limiter.evictedCount - before)
         guard limiter.link.breaker.isClosed, limiter.reconciler.recovery == nil, !scenario.isMixed else { return }
+        let table = limiter.table
+        // A lease keeps its counter for a while, which no plan refers to.
+        let used = Set(
+            scenario.isLeased
+                ? table.plans.filter { !$0.isFree && !$0.isReplaced }.flatMap { plan in
+                    (0..<plan.counters.count).map { plan.counters[$0] }
+                } : [])
         oracle.evicts(replica, nowMs: limiter.clock.nowMs(moment(replica))) {
-            limiter.table.counter(named: ByteString(bytes: $0)) != nil
+            guard let counter = table.counter(named: ByteString(bytes: $0)) else { return false }
+            return !scenario.isLeased || used.contains(counter)
         }
     }
 }
