@@ -128,7 +128,8 @@ extension Integration {
                 return
             }
             #expect(try RedisClient(path: place.socketPath).command("PING").text == "PONG")
-            #expect(try HTTPClient(.socket(http)).ask("GET", "/readyz").status == 200)
+            // That socket answers a moment before everything is ready.
+            try await waitUntil("it is ready") { try HTTPClient(.socket(http)).ask("GET", "/readyz").status == 200 }
             withExtendedLifetime(client) {}
             #expect(try await process.terminate() == .exited(status: 0))
             for path in [http, place.socketPath] { #expect(FileManager.default.fileExists(atPath: path)) }
