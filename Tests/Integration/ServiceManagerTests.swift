@@ -127,6 +127,7 @@ extension Integration {
             guard let (process, client) = try await activate(place, at: http, ["-l", place.socketPath], command) else {
                 return
             }
+            try await waitUntil("it listens there, too") { (try? RedisClient(path: place.socketPath)) != nil }
             #expect(try RedisClient(path: place.socketPath).command("PING").text == "PONG")
             // That socket answers a moment before everything is ready.
             try await waitUntil("it is ready") { try HTTPClient(.socket(http)).ask("GET", "/readyz").status == 200 }
