@@ -51,10 +51,7 @@ struct GrantTable {
     }
 
     /// See `PlanTable.giveBack`.
-    mutating func giveBack() {
-        let kept = free.trim(rowCount: grants.count)
-        if kept < grants.count { grants.truncate(to: kept) }
-    }
+    mutating func giveBack() { _ = free.giveBack(&grants) }
 }
 
 /// The rows of each grant.

@@ -257,13 +257,8 @@ struct PlanTable {
 
     /// Frees the memory of rows at the end of the tables that nothing uses any more.
     private mutating func giveBack() {
-        let plansKept = upkeep.value.freePlans.trim(rowCount: plans.count)
-        if plansKept < plans.count {
-            plans.truncate(to: plansKept)
-            longRows = longRows.filter { $0.row < plansKept }
-        }
-        let countersKept = upkeep.value.freeCounters.trim(rowCount: counters.count)
-        if countersKept < counters.count { counters.truncate(to: countersKept) }
+        if upkeep.value.freePlans.giveBack(&plans) { longRows = longRows.filter { $0.row < plans.count } }
+        _ = upkeep.value.freeCounters.giveBack(&counters)
         grants.giveBack()
     }
 

@@ -35,6 +35,16 @@ struct FreeRows {
         count += 1
     }
 
+    /// Frees the memory of the last chunks of rows, as far as these are all free.
+    ///
+    /// - Returns: whether there were any.
+    mutating func giveBack<Row>(_ rows: inout ChunkedArray<Row>) -> Bool {
+        let kept = trim(rowCount: rows.count)
+        guard kept < rows.count else { return false }
+        rows.truncate(to: kept)
+        return true
+    }
+
     /// Forgets the rows of the last chunks, as far as they are all free.
     ///
     /// - Parameter rowCount: how many rows there are, free ones included.

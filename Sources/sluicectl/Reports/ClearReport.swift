@@ -35,10 +35,7 @@ struct ClearReport {
         }
 
         /// What it counts, as in the tables of policies.
-        var title: String {
-            let place = !group.isEmpty ? "(group \(group))" : tool.isEmpty ? "(all tools)" : tool
-            return server.isEmpty ? place : "\(server): \(place)"
-        }
+        var title: String { CounterRow.title(tool: tool, server: server, group: group) }
     }
 
     /// A limit that was left.

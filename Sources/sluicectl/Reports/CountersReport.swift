@@ -71,7 +71,9 @@ extension CounterRow {
     }
 
     /// What it counts, as in the tables of policies.
-    var title: String {
+    var title: String { Self.title(tool: tool, server: server, group: group) }
+
+    static func title(tool: String, server: String, group: String) -> String {
         let place = !group.isEmpty ? "(group \(group))" : tool.isEmpty ? "(all tools)" : tool
         return server.isEmpty ? place : "\(server): \(place)"
     }
