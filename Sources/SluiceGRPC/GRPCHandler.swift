@@ -14,7 +14,7 @@ package protocol GRPCService: AnyObject {
     var share: Int { get }
     /// So much of its share is about to be used.
     func willWork(_ work: Int)
-    /// What has arrived is more than its share: `GRPCHandler.goOn` is to be called with the next one.
+    /// What has arrived is more than its share: call `GRPCHandler.goOn` with the next one.
     func hasMore()
     /// Answer with `respond`, `fail`, or `send` and `fail`, at once or later.
     func called(_ call: GRPCCall, message: ByteBuffer)

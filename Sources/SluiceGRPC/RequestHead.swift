@@ -2,8 +2,8 @@ import NIOHPACK
 
 /// What a request's headers say.
 ///
-/// It also checks that they are well formed by RFC 9113, 8.2 and 8.3, as far as a server can tell that passes them on to
-/// nobody; the HTTP/2 handler's own check costs three times as much, and is off.
+/// It also checks that they are well formed by RFC 9113, 8.2 and 8.3, as far as that matters to a server that does not
+/// forward them; the HTTP/2 handler's own check costs three times as much, and is off.
 struct RequestHead {
     private(set) var path = ""
     private(set) var timeout: String?

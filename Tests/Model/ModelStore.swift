@@ -101,7 +101,7 @@ package struct ModelStore: Sendable {
     private static let clockStepMs: Int64 = 60_000
     /// The keys that the settlement at hand has lowered.
     var lowered: [[UInt8]] = []
-    /// Those that the batch at hand has cleared, and all that clears ever took of each key.
+    /// Counters that the current batch has cleared, and all that clears ever took of each key.
     var cleared: [[UInt8]] = []
     package internal(set) var clearedUnits: [[UInt8]: Int64] = [:]
 

@@ -131,7 +131,7 @@ import Testing
         #expect(known(rig, ten) == cost && known(rig, bucket) == cost)
     }
 
-    /// The batch without an answer turned out to have run before it is settled: its charge is the store's by then. What is
+    /// It is settled after its batch, which got no answer, turned out to have run: the store has its charge. What is
     /// committed above it counts once, and what is given back is no other call's.
     @Test(arguments: [true, false], [Batch.Settlement.commit(cost: 7), .commit(cost: 1), .cancel, .release])
     func settledAfterItTurnedOutToHaveRun(whileLost: Bool, _ settlement: Batch.Settlement) throws {

@@ -81,7 +81,7 @@ import Testing
         for peer in [peer, other] { try peer.finish() }
     }
 
-    /// A report is as long as many checks: one is made in a turn, whoever asks for how many.
+    /// A report is as long as many checks: one is made in a turn, however many are asked for.
     @Test func reportsAreMadeOneInATurn() throws {
         let rig = try HTTPRig()
         var peers: [HTTPPeer] = []

@@ -23,8 +23,8 @@ package struct BatchReply: Sendable, Equatable {
     /// each of its charges after that, in `Batch.Charge.usageCount` numbers; or one of the codes below with the
     /// numbers it describes. For a settlement: 1 if it was done, 0 if there is no such reservation or it was settled
     /// before. For an answer to store: 1, or 0 if there was one. For an answer to delete: 1 if it was deleted. For a
-    /// restore: 1, then the usage. For a clear: 1, then the usage before it. For a heartbeat: 1, the number of replicas listed, then for each its number (as a
-    /// bit pattern), the time of its last heartbeat, and its last `writtenBackMs` (0: none), ms since the epoch; then
+    /// restore: 1, then the usage. For a clear: 1, then the usage before it. For a heartbeat: 1, the number of replicas
+    /// listed, then for each its number (as a bit pattern), the time of its last heartbeat, and its last `writtenBackMs` (0: none), ms since the epoch; then
     /// how many other members their lists held. Empty unless `status` is `ran`.
     package var results: [Int64] = []
     /// The store's message for each `fault` and `passedOver`, and the reservation for each `replayed`, in order. If

@@ -1,6 +1,6 @@
 import SluicePolicy
 
-/// Clearing counters for an operator: a refund of all that they hold, in the store and in what every replica knows of it.
+/// Clears counters for an operator: a refund of all that they hold, in the store and in the usage that replicas last saw.
 extension Limiter {
     package enum ClearOutcome {
         /// The same counters with their outcomes; there is no store.

@@ -5,8 +5,8 @@
 /// second time, and a lookup would touch four places in memory instead of one: with a hundred thousand names that is
 /// most of its cost.
 ///
-/// It has segments, each of which grows by itself when it is full, and shrinks when most of it is free: so no insertion moves more than some ten thousand
-/// of a million rows, and no check waits for it.
+/// It has segments, each of which grows by itself when it is full, and shrinks when most of it is free: so no insertion
+/// or deletion moves more than some ten thousand of a million rows, and no check waits for it.
 struct HashIndex {
     private var segments = [HashSegment](repeating: HashSegment(), count: Self.segmentCount)
     private(set) var count = 0

@@ -202,7 +202,7 @@ struct Reservations {
 
     /// Settles a local reservation; nil if no such reservation was made here.
     ///
-    /// - Returns: whether it was done, and what is to be settled in the store, which may have the reservation as well.
+    /// - Returns: whether it was done, and the settlement to send to the store if that may have the reservation as well.
     mutating func settle(
         _ key: ByteString, _ settlement: Batch.Settlement, in table: inout PlanTable,
         _ reconciler: inout Reconciler, _ recorder: inout StateRecorder, nowMs: Int64

@@ -55,7 +55,7 @@ extension Simulation {
             }
             guard !table[counter].isCleared, table[counter].sharedUsed == 0 else {
                 throw SimulationFailure(
-                    description: "replica \(index) knows of \(table[counter].sharedUsed) after a clear")
+                    description: "replica \(index) still counts \(table[counter].sharedUsed) after a clear")
             }
         }
         coverage.add(.judgedClear)
