@@ -20,9 +20,30 @@ import Testing
 
     @Test func theScriptIsWhatItsHashSays() async throws {
         let redis = try await RedisProcess()
-        #expect(try redis.command("SCRIPT", "LOAD", BaselineScript.text) == .string(BaselineScript.sha1))
-        let three = try redis.command("SCRIPT", "LOAD", BaselineScript.textForThree)
-        #expect(three == .string(BaselineScript.sha1ForThree))
+        for script in BaselineScript.allCases {
+            #expect(try redis.command("SCRIPT", "LOAD", script.text) == .string(script.sha1), "\(script)")
+        }
+    }
+
+    /// What each script leaves of ten after checks of 6, 4 and 1: the third is denied, and charges nothing.
+    @Test(arguments: [BaselineScript.fixedWindow, .threeFixedWindows, .slidingWindow, .tokenBucket, .reserve])
+    func deniesWhatDoesNotFit(_ script: BaselineScript) async throws {
+        let redis = try await RedisProcess()
+        let answers = try ["6", "4", "1"].map { cost in
+            try redis.command("EVAL", script.text, "1", "k", cost, "10", "86400000", "r\(cost)")
+        }
+        #expect(answers == [.integer(4), .integer(0), .integer(-1)])
+        #expect(try redis.command("EVAL", script.text, "1", "k", "1", "11", "86400000", "r") == .integer(0))
+    }
+
+    @Test func aReservationIsCommittedOnce() async throws {
+        let redis = try await RedisProcess()
+        let reserve = ["EVAL", BaselineScript.reserve.text, "1", "k", "10", "100", "60000", "r1"]
+        #expect(try redis.command(reserve) == .integer(90))
+        let commit = ["EVAL", BaselineScript.commit.text, "1", "k", "3", "r1"]
+        #expect(try redis.command(commit) == .integer(1))
+        #expect(try redis.command(commit) == .integer(0))
+        #expect(try redis.command("GET", "k") == .string("3"))
     }
 
     @Test func redisCountsEveryCheck() async throws {

@@ -49,6 +49,18 @@ import Testing
         #expect(json.contains("\"checks_per_second\"") && json.contains("\"right\" : true"))
     }
 
+    /// Windows, sliding windows and buckets, and what reservations keep: Redis holds just what was admitted.
+    @Test(arguments: [false, true]) func otherWaysOfCountingAreCounted(reserves: Bool) async throws {
+        let result = try await run([("direct", .direct), ("sluice", .sluice)]) { cell in
+            if reserves { cell.stage.reserves = true } else { cell.stage.algorithms = BenchCell.Algorithm.allCases }
+        }
+        expectClean(result)
+        for owner in BenchCounts.Owner.charging {
+            let admitted = try #require(result.counts.admitted[owner])
+            #expect(admitted.allowed > 20 && admitted.denied == 0)
+        }
+    }
+
     /// More counters than a sidecar returns at once, and two sidecars that have not seen each other's counts.
     @Test func manyCountersOfTwoSidecarsAreJudged() async throws {
         let grants = ProtocolBounds.maxCounterRows + 2000

@@ -97,8 +97,32 @@ import Testing
         settings.target = .redis
         #expect(
             String(buffer: bytes(CheckTarget(grant: 1, session: 1), settings))
-                == "*7\r\n$7\r\nEVALSHA\r\n$40\r\n\(BaselineScript.sha1)\r\n$1\r\n1\r\n$24\r\nsluice-load:g1:session-1\r\n"
+                == "*7\r\n$7\r\nEVALSHA\r\n$40\r\n\(BaselineScript.fixedWindow.sha1)\r\n$1\r\n1\r\n$24\r\nsluice-load:g1:session-1\r\n"
                 + "$1\r\n1\r\n$2\r\n10\r\n$5\r\n60000\r\n")
+    }
+
+    @Test func writesReservationsOfRedisItself() {
+        var settings = settings(traced: false)
+        settings.target = .redis
+        var kind = CheckKind(tool: "t", cost: 10, reserves: true)
+        kind.baseline = .reserve
+        settings.kinds = [CheckKind(tool: "t", cost: 1), kind]
+        let frames = CheckFrames(settings)
+        let check = CheckTarget(grant: 1, kind: 1)
+        #expect(frames.needsReservation(check) && !frames.needsReservation(CheckTarget(grant: 1)))
+        var output = ByteBuffer()
+        frames.write(check, reservation: 42, to: &output)
+        #expect(
+            String(buffer: output)
+                == "*8\r\n$7\r\nEVALSHA\r\n$40\r\n\(BaselineScript.reserve.sha1)\r\n$1\r\n1\r\n$14\r\nsluice-load:g1\r\n"
+                + "$2\r\n10\r\n$2\r\n10\r\n$5\r\n60000\r\n$2\r\n42\r\n")
+        output.clear()
+        frames.write(
+            Settlement(target: check, reservation: "42", cost: 10, committedCost: 3, source: .shared), to: &output)
+        #expect(
+            String(buffer: output)
+                == "*6\r\n$7\r\nEVALSHA\r\n$40\r\n\(BaselineScript.commit.sha1)\r\n$1\r\n1\r\n$14\r\nsluice-load:g1\r\n"
+                + "$1\r\n3\r\n$2\r\n42\r\n")
     }
 
     @Test func writesTheShortestCheck() {

@@ -29,15 +29,52 @@ struct BenchCell: Sendable, Equatable {
         var redis = LocalCluster.RedisTransport.unix
         /// Redis Clusters beside that Redis, each with a sidecar of its own.
         var clusters: [RedisClusterPlan.Shape] = []
+        /// How the limits count. With several, checks are of several tools, one for each, drawn alike.
+        var algorithms = [Algorithm.fixedWindow]
         /// Limits that each check is counted by.
         var limits = 1
+        /// Whether a check reserves ten times what is then committed.
+        var reserves = false
         /// Whether they are counted in blocks.
         var isLeased = false
         /// Whether the maximum is so high that all is allowed, or so low that nearly all is denied.
         var isMostlyDenied = false
 
-        /// The maximum of every limit. It stays far below what Redis and Lua count exactly.
-        var maximum: Int64 { isMostlyDenied ? 10 : 1_000_000_000 }
+        /// The maximum of every limit. It stays far below what Redis and Lua count exactly, with the milliseconds of a day
+        /// as well.
+        var maximum: Int64 {
+            if isMostlyDenied { return 10 }
+            return algorithms == [.fixedWindow] ? 1_000_000_000 : 100_000_000
+        }
+
+        /// The kinds of checks.
+        var kinds: [CheckKind] {
+            algorithms.map {
+                var kind = CheckKind(tool: $0.tool, cost: reserves ? 10 : 1, reserves: reserves)
+                kind.baseline = reserves ? .reserve : $0.baseline(limits: limits)
+                return kind
+            }
+        }
+    }
+
+    /// A way of counting, by its name in a policy.
+    enum Algorithm: String, Sendable, CaseIterable {
+        case fixedWindow = "fixed_window"
+        case slidingWindow = "sliding_window"
+        /// It leaks one call a day, and holds the maximum: so what is left of it at the end is what was charged.
+        case tokenBucket = "token_bucket"
+
+        var tool: String { self == .fixedWindow ? "opencode_run" : rawValue }
+
+        func baseline(limits: Int) -> BaselineScript {
+            switch self {
+            case .fixedWindow: limits == 3 ? .threeFixedWindows : .fixedWindow
+            case .slidingWindow: .slidingWindow
+            case .tokenBucket: .tokenBucket
+            }
+        }
+
+        var words: String { rawValue.replacing("_", with: " ") + "s" }
     }
 
     /// One of the loads that take turns.
@@ -111,6 +148,10 @@ struct BenchCell: Sendable, Equatable {
         add(loads.map(\.grantWords))
         if contenders.contains(where: { $0.target == .direct || $0.target == .sluice }) {
             parts.append("\(stage.limits) limit\(stage.limits == 1 ? "" : "s")")
+            if stage.algorithms != [.fixedWindow] {
+                parts.append(stage.algorithms.map(\.words).joined(separator: " or "))
+            }
+            if stage.reserves { parts.append("reserved and committed") }
             if stage.isLeased { parts.append("leased") }
             parts.append(stage.isMostlyDenied ? "mostly denied" : "all allowed")
         }

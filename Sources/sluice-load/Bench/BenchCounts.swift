@@ -98,9 +98,11 @@ enum StoreTotal {
     }
 
     /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. ARGV[3]: `1` in a cluster. Returns the next cursor, the sum of these keys'
-    /// values, and the highest value.
+    /// values, and the highest value. A bucket's value is what was charged to it, if it leaks one call a day and is no older than that.
     private static let script = """
         local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 5000)
+        local time, day = redis.call('TIME'), 86400000
+        local now = time[1] * 1000 + math.floor(time[2] / 1000)
         local sum, highest = 0, 0
         for first = 1, #found[2], 1000 do
             local last = math.min(first + 999, #found[2])
@@ -111,7 +113,14 @@ enum StoreTotal {
                 if not values and not string.find(found[2][i], '}:replica', 1, true) then
                     value = redis.pcall('GET', found[2][i])
                 end
-                value = type(value) == 'string' and tonumber(value) or 0
+                if type(value) ~= 'string' then
+                    value = 0
+                elseif string.find(found[2][i], ':bucket$') then
+                    value = math.ceil((value - now) / day)
+                else
+                    local level = string.match(value, '^(%d+) %d+$')
+                    value = level and math.ceil(level / day) or tonumber(value) or 0
+                end
                 sum = sum + value
                 if value > highest then highest = value end
             end

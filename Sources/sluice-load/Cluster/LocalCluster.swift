@@ -258,13 +258,13 @@ actor LocalCluster {
         let limit: JSONText = [
             "counter": "load", "window": 5, "max": 100, "scope": .string(scope.rawValue),
         ]
-        return policy(tools: Set(tools).sorted(), limits: [limit])
+        return policy(tools: Set(tools).sorted().map { ($0, [limit]) })
     }
 
-    /// A document that gives each tool the same limits, and denies all others.
-    static func policy(tools: [String], limits: [JSONText]) -> String {
+    /// A document that gives each tool its limits, and denies all others.
+    static func policy(tools: [(name: String, limits: [JSONText])]) -> String {
         let document: JSONText = [
-            "version": "1", "default": "deny", "tools": .object(tools.map { ($0, ["limits": .array(limits)]) }),
+            "version": "1", "default": "deny", "tools": .object(tools.map { ($0.name, ["limits": .array($0.limits)]) }),
         ]
         return document.lines
     }

@@ -14,6 +14,8 @@ struct LoadSettings: Sendable, Equatable {
         /// Share of reservations that are cancelled, 0 to 1; the others are committed to a random cost from 1 to the
         /// reserved one.
         var cancelShare = 0.5
+        /// The cost that all others are committed to instead; nil for a random one.
+        var committedCost: Int64?
         /// How long a reservation is held, ns.
         var holdNs: Int64 = 0
     }
@@ -28,11 +30,9 @@ struct LoadSettings: Sendable, Equatable {
     /// What happens to charges: the share of them that is given back, 0 to 1.
     var refundShare = 0.0
     var target = LoadTarget.sluice
-    /// The maximum for the script of `LoadTarget.redis`.
+    /// The maximum for the scripts of `LoadTarget.redis`.
     var baselineMax: Int64 = 10
     var baselineWindowMs: Int64 = 60_000
-    /// By how many such limits a check is counted: 1 or 3.
-    var baselineLimits = 1
     /// Paths of Unix sockets, or `tcp://host:port`.
     var socketPaths: [String]
     var connectionsPerSocket = 16

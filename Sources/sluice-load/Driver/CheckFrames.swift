@@ -5,8 +5,10 @@ import NIOCore
 /// Made once a run, and shared by all connections.
 final class CheckFrames: Sendable {
     private let target: LoadTarget
-    /// The bytes before the grant: for sidecars by kind of check, for Redis by the length of the key.
+    /// The bytes before the grant: for sidecars by kind of check, for Redis by that and the length of the key.
     private let openings: Pieces
+    /// How many lengths of keys there may be.
+    private let keyLengths: Int
     /// The bytes after the grant, by kind of check.
     private let tails: Pieces
     /// By grant and by session; for sidecars separate arguments, for Redis parts of a key.
@@ -14,6 +16,8 @@ final class CheckFrames: Sendable {
     private let sessions: Pieces
     /// By kind of check.
     private let namesSession: [Bool]
+    /// By kind of check.
+    private let needsReservation: [Bool]
     private let toolNames: [[UInt8]]
     private let servers: [[UInt8]]
 
@@ -21,10 +25,12 @@ final class CheckFrames: Sendable {
         target = settings.target
         let kinds = settings.kinds
         namesSession = kinds.map { $0.hasSession && settings.sessionCount > 0 }
+        needsReservation = kinds.map { $0.reserves && settings.target == .redis }
         func grantName(_ index: Int) -> String { settings.grantName(index) }
         switch settings.target {
         case .sluice:
             let tail = kinds.map { Self.checkTail($0, settings) }
+            keyLengths = 0
             openings = Pieces(
                 zip(kinds, tail).map { kind, tail in
                     Array("*\(tail.words + 2)\r\n".utf8) + Self.bulk(kind.charges ? "CHARGE" : "CHECK")
@@ -38,9 +44,12 @@ final class CheckFrames: Sendable {
             (toolNames, servers) = ([], [])
             grants = Pieces((0..<settings.grantCount).map { Array("\(BaselineScript.keyPrefix)\(grantName($0))".utf8) })
             sessions = Pieces((0..<settings.sessionCount).map { Array(":\(settings.sessionName($0))".utf8) })
-            let sha1 = BaselineScript.sha1(limits: settings.baselineLimits)
-            let command = Array("*7\r\n".utf8) + Self.bulk("EVALSHA") + Self.bulk(sha1) + Self.bulk("1")
-            openings = Pieces((0...grants.longest + sessions.longest).map { command + Array("$\($0)\r\n".utf8) })
+            keyLengths = grants.longest + sessions.longest + 1
+            openings = Pieces(
+                kinds.flatMap { [keyLengths] kind in
+                    let command = Self.evalSHA(kind.baseline, words: kind.reserves ? 8 : 7)
+                    return (0..<keyLengths).map { command + Array("$\($0)\r\n".utf8) }
+                })
             tails = Pieces(
                 kinds.map {
                     Array("\r\n".utf8) + Self.bulk(String($0.cost)) + Self.bulk(String(settings.baselineMax))
@@ -48,11 +57,17 @@ final class CheckFrames: Sendable {
                 })
         case .ping:
             (toolNames, servers) = ([], [])
+            keyLengths = 0
             openings = Pieces([Array("*1\r\n".utf8) + Self.bulk("PING")])
             tails = Pieces([])
             grants = Pieces([])
             sessions = Pieces([])
         }
+    }
+
+    /// The beginning of a call of a script with one key.
+    private static func evalSHA(_ script: BaselineScript, words: Int) -> [UInt8] {
+        Array("*\(words)\r\n".utf8) + bulk("EVALSHA") + bulk(script.sha1) + bulk("1")
     }
 
     private static func checkTail(_ kind: CheckKind, _ settings: LoadSettings) -> (words: Int, bytes: [UInt8]) {
@@ -74,8 +89,13 @@ final class CheckFrames: Sendable {
     static func grantName(_ prefix: String, _ index: Int) -> String { "\(prefix)\(index)" }
     static func sessionName(_ index: Int) -> String { "session-\(index)" }
 
+    /// Whether its reservation must be numbered by who sends it: a sidecar names it itself.
+    func needsReservation(_ check: CheckTarget) -> Bool { needsReservation[Int(check.kind)] }
+
     /// Appends the check for `check`.
-    func write(_ check: CheckTarget, to output: inout ByteBuffer) {
+    ///
+    /// - Parameter reservation: the number of its reservation, if `needsReservation`.
+    func write(_ check: CheckTarget, reservation: UInt64? = nil, to output: inout ByteBuffer) {
         switch target {
         case .sluice:
             let kind = Int(check.kind)
@@ -87,10 +107,12 @@ final class CheckFrames: Sendable {
             let hasSession = !sessions.isEmpty
             let grant = Int(check.grant)
             let session = Int(check.session)
-            openings.write(grants.count(grant) + (hasSession ? sessions.count(session) : 0), to: &output)
+            let length = grants.count(grant) + (hasSession ? sessions.count(session) : 0)
+            openings.write(Int(check.kind) * keyLengths + length, to: &output)
             grants.write(grant, to: &output)
             if hasSession { sessions.write(session, to: &output) }
             tails.write(Int(check.kind), to: &output)
+            if let reservation { output.writeBytes(Self.bulk(String(reservation))) }
         case .ping:
             openings.write(0, to: &output)
         }
@@ -98,10 +120,20 @@ final class CheckFrames: Sendable {
 
     /// Appends the command that settles a reservation.
     func write(_ settlement: Settlement, to output: inout ByteBuffer) {
+        guard target != .redis else { return writeToRedis(settlement, to: &output) }
         output.writeString(settlement.committedCost == nil ? "*3\r\n$6\r\nCANCEL\r\n" : "*4\r\n$6\r\nCOMMIT\r\n")
         grants.write(Int(settlement.target.grant), to: &output)
         output.writeBytes(Self.bulk(settlement.reservation))
         if let cost = settlement.committedCost { output.writeBytes(Self.bulk(String(cost))) }
+    }
+
+    private func writeToRedis(_ settlement: Settlement, to output: inout ByteBuffer) {
+        let grant = Int(settlement.target.grant)
+        output.writeBytes(Self.evalSHA(.commit, words: 6))
+        output.writeString("$\(grants.count(grant))\r\n")
+        grants.write(grant, to: &output)
+        output.writeString("\r\n")
+        output.writeBytes(Self.bulk(String(settlement.committedCost ?? 0)) + Self.bulk(settlement.reservation))
     }
 
     /// Appends the command that gives back a part of a charge.

@@ -8,7 +8,7 @@ extension LoadWorker {
         else { return nil }
         let cost = settings.kinds[Int(check.target.kind)].cost
         let isCancelled = Double(random.next() >> 11) * 0x1p-53 < settings.reservations.cancelShare
-        let committed = Int64.random(in: 1...cost, using: &random)
+        let committed = settings.reservations.committedCost ?? Int64.random(in: 1...cost, using: &random)
         return Settlement(
             target: check.target, reservation: reservation, cost: cost, committedCost: isCancelled ? nil : committed,
             source: source, trace: trace)

@@ -40,6 +40,8 @@ struct RequestPipeline {
         var settlement: SettlementKind?
         /// nil for anything else.
         var refund: Refund?
+        /// The number that it gave its own reservation; nil if there is none.
+        var reservation: UInt64?
     }
 
     enum SettlementKind {
@@ -70,6 +72,8 @@ struct RequestPipeline {
     /// The beginning of an incomplete answer.
     private var rest = ByteBuffer()
     private(set) var outstanding = CircularBuffer<Outstanding>(initialCapacity: 64)
+    /// Numbers the reservations that a sidecar would name. Random, so that no other connection has the same ones.
+    private var nextReservation = UInt64.random(in: .min ... .max)
     /// Lines that answer the bytes sent before the first check.
     private var greetingLines = 0
 
@@ -93,8 +97,13 @@ struct RequestPipeline {
     }
 
     mutating func send(_ target: CheckTarget, intendedNs: Int64, nowNs: Int64) {
-        frames.write(target, to: &output)
-        outstanding.append(Outstanding(target: target, intendedNs: intendedNs, sentNs: nowNs))
+        var check = Outstanding(target: target, intendedNs: intendedNs, sentNs: nowNs)
+        if frames.needsReservation(target) {
+            check.reservation = nextReservation
+            nextReservation &+= 1
+        }
+        frames.write(target, reservation: check.reservation, to: &output)
+        outstanding.append(check)
     }
 
     /// Writes the next checks of `workload` until `count` are outstanding.
@@ -200,15 +209,15 @@ struct RequestPipeline {
             if isError {
                 return Answered(check: check, answer: .error(bytes.string(line.dropFirst())))
             }
-            return Answered(check: check, answer: try answer(bytes, line, to: check.settlement))
+            return Answered(check: check, answer: try answer(bytes, line, to: check))
         }
         return nil
     }
 
     private func answer(
-        _ bytes: Span<UInt8>, _ line: Range<Int>, to settlement: SettlementKind?
+        _ bytes: Span<UInt8>, _ line: Range<Int>, to check: Outstanding
     ) throws(ReplyError) -> Answered.Answer {
-        if let settlement {
+        if let settlement = check.settlement {
             guard bytes[line.lowerBound] == UInt8(ascii: ":") else { throw .malformed("expected 1 or 0") }
             return .settled(settlement, isDone: Self.equal(bytes, line, ":1"))
         }
@@ -219,7 +228,9 @@ struct RequestPipeline {
         case .redis, .sluice:
             guard bytes[line.lowerBound] == UInt8(ascii: ":") else { throw .malformed("expected a whole number") }
             let isAllowed = bytes[line.lowerBound + 1] != UInt8(ascii: "-")
-            return .decision(isAllowed: isAllowed, source: .shared, trace: nil, reservation: nil)
+            return .decision(
+                isAllowed: isAllowed, source: .shared, trace: nil,
+                reservation: isAllowed ? check.reservation.map { String($0) } : nil)
         }
     }
 

@@ -20,6 +20,8 @@ struct CheckKind: Sendable, Hashable {
     var charges: Bool = false
     /// The server that it names.
     var server: String?
+    /// What counts it if it is sent to Redis itself.
+    var baseline = BaselineScript.fixedWindow
     /// Whether it names a session, where the run has sessions.
     var hasSession = true
     /// Relative to the other kinds.
