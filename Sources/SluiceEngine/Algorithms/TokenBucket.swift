@@ -65,23 +65,24 @@ extension Quota {
 }
 
 /// The usage of a token bucket. In an outage this replica has a bucket of its own, with its share of the common level,
-/// which leaks at the rate divided by the number of replicas. To stay with integers, its level is multiplied by the
-/// number of replicas ("fine").
+/// which leaks at the rate divided by the number of replicas: to stay with integers, a millisecond's leak once in as many
+/// milliseconds as there are replicas.
 struct BucketUsage: LocalUsage {
     /// The level as the store reported it, and when, by the store's clock.
     private var sharedLevel: Int64 = 0
     private var sharedMs: Int64 = 0
-    /// The level of this replica's own bucket, fine; -1 while the store counts.
+    /// The level of this replica's own bucket; -1 while the store counts.
     private var localLevel: Int64 = -1
-    /// The local admissions in it, fine: they stay counted after the outage, for the next one.
+    /// The local admissions in it: they stay counted after the outage, for the next one.
     private var ownLevel: Int64 = 0
-    /// How much of those was given back so far, fine.
+    /// How much of those was given back so far.
     private var credited: Int64 = 0
-    /// How much of those turned out to be charged in the store after its last report, fine.
+    /// How much of those turned out to be charged in the store after its last report.
     private var confirmedLevel: Int64 = 0
+    /// Up to when these have leaked: up to `replicaCount` - 1 ms ago.
     private var localMs: Int64 = 0
     private var replicaCount: Int64 = 1
-    /// This replica's share of the capacity, fine.
+    /// This replica's share of the capacity.
     private var localCapacity: Int64 = 0
     /// As `UnwrittenUsage.unconfirmed`, in units of cost. Its part of the level is not known: while there is any, nothing
     /// is written back.
@@ -110,12 +111,12 @@ struct BucketUsage: LocalUsage {
 
     /// The level that the store just reported contains this much of the local admissions.
     mutating func markStored(_ cost: Int64, _ quota: Quota, _ place: Counter.Place) {
-        ownLevel = Swift.max(0, ownLevel - Self.fine(cost, quota.lengthMs, replicaCount))
+        ownLevel = Swift.max(0, ownLevel - Self.product(cost, quota.lengthMs))
     }
 
     /// It stays counted here until the store reports its level.
     mutating func confirm(_ cost: Int64, _ quota: Quota, _ place: Counter.Place) -> Bool {
-        confirmedLevel = min(ownLevel, confirmedLevel + Self.fine(cost, quota.lengthMs, replicaCount))
+        confirmedLevel = min(ownLevel, confirmedLevel + Self.product(cost, quota.lengthMs))
         return false
     }
 
@@ -137,31 +138,28 @@ struct BucketUsage: LocalUsage {
     mutating func takeShare(_ amount: Int64, _ quota: Quota, _ place: Counter.Place?, cutMs: Int64, nowMs: Int64) {
         drain(quota, nowMs: nowMs)
         guard localLevel >= 0 else { return }
-        let fine = Self.fine(abs(amount), quota.lengthMs, replicaCount)
-        localLevel = Swift.max(0, min(Self.most, amount >= 0 ? localLevel + fine : localLevel - fine))
+        let level = Self.product(abs(amount), quota.lengthMs)
+        localLevel = Swift.max(0, min(Self.most, amount >= 0 ? localLevel + level : localLevel - level))
     }
 
     mutating func left(_ quota: Quota, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) -> Int64 {
         turnLocal(quota, replicas: replicas, hash: hash, nowMs: nowMs)
         let free = localCapacity - localLevel
-        let unit = quota.lengthMs * replicaCount
         // Rounded down, as in the store.
-        return free >= 0 ? free / unit : -((unit - 1 - free) / unit)
+        return free / quota.lengthMs - (free % quota.lengthMs < 0 ? 1 : 0)
     }
+
     /// Drains the bucket up to `nowMs`; divides it first if an outage has just begun.
     private mutating func turnLocal(_ quota: Quota, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) {
         turnBack(toMs: nowMs)
-        let share = Self.fine(replicas.share(of: quota.burst * quota.lengthMs, counterHash: hash), replicas.count)
+        drain(quota, nowMs: nowMs)
+        localCapacity = replicas.share(of: quota.burst * quota.lengthMs, counterHash: hash)
+        replicaCount = replicas.count
         if localLevel < 0 {
             let free = quota.burst * quota.lengthMs - quota.drained(sharedLevel, sinceMs: sharedMs, nowMs: nowMs)
-            let freeShare = Self.fine(replicas.share(of: free, counterHash: hash), replicas.count)
-            drain(quota, nowMs: nowMs)
-            localLevel = min(Self.most, share - freeShare + ownLevel)
-        } else {
-            drain(quota, nowMs: nowMs)
+            localLevel = min(Self.most, localCapacity - replicas.share(of: free, counterHash: hash) + ownLevel)
+            localMs = Swift.max(localMs, nowMs)
         }
-        replicaCount = replicas.count
-        localCapacity = share
         updateQuota(quota)
     }
 
@@ -172,17 +170,24 @@ struct BucketUsage: LocalUsage {
     }
 
     private mutating func drain(_ quota: Quota, nowMs: Int64) {
-        ownLevel = quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
-        confirmedLevel = quota.drained(confirmedLevel, sinceMs: localMs, nowMs: nowMs)
-        if localLevel >= 0 { localLevel = quota.drained(localLevel, sinceMs: localMs, nowMs: nowMs) }
-        localMs = Swift.max(localMs, nowMs)
+        ownLevel = drained(ownLevel, quota, nowMs: nowMs)
+        confirmedLevel = drained(confirmedLevel, quota, nowMs: nowMs)
+        if localLevel >= 0 { localLevel = drained(localLevel, quota, nowMs: nowMs) }
+        let rest = ownLevel > 0 || localLevel > 0 ? Swift.max(0, nowMs - localMs) % replicaCount : 0
+        localMs = Swift.max(localMs, nowMs - rest)
+    }
+
+    /// What is left of a level of `localMs`, or of `sinceMs`.
+    private func drained(_ level: Int64, _ quota: Quota, sinceMs: Int64? = nil, nowMs: Int64) -> Int64 {
+        quota.drained(level, sinceMs: 0, nowMs: (nowMs - (sinceMs ?? localMs)) / replicaCount)
     }
 
     /// The state of a bucket right after a charge.
     struct ChargeReceipt {
-        /// The level of local admissions, fine.
+        /// The level of local admissions, at `sinceMs`.
         var level: Int64
-        /// How much of those had been given back when this was taken, fine.
+        var sinceMs: Int64
+        /// How much of those had been given back when this was taken.
         var credited: Int64
     }
 
@@ -191,15 +196,14 @@ struct BucketUsage: LocalUsage {
     ) -> ChargeReceipt? {
         // What has leaked away since cannot be given back.
         if givenBack.amount > 0 { givenBack.bound(by: wholeLevel(quota, nowMs: nowMs)) }
-        raise(by: Self.fine(cost, quota.lengthMs, replicaCount))
-        return ChargeReceipt(level: ownLevel, credited: credited)
+        raise(by: Self.product(cost, quota.lengthMs))
+        return ChargeReceipt(level: ownLevel, sinceMs: localMs, credited: credited)
     }
 
     func canAdjust(by cost: Int64, of item: LocalReservations.Item, _ place: Counter.Place?, nowMs: Int64) -> Bool {
         guard cost > 0 else { return true }
         let quota = item.quota
-        let level = (self.quota ?? quota).drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
-        return cost <= (Self.fine(Quota.maxExact, replicaCount) - level) / (quota.lengthMs * replicaCount)
+        return cost <= (Quota.maxExact - drained(ownLevel, self.quota ?? quota, nowMs: nowMs)) / quota.lengthMs
     }
 
     /// Changes a local admission to another cost. What has leaked of it is not given back, because it no longer
@@ -209,12 +213,12 @@ struct BucketUsage: LocalUsage {
         guard let receipt = item.receipt else { return }
         let quota = item.quota
         turnBack(toMs: nowMs)
-        let amount = Self.fine(abs(cost), quota.lengthMs, replicaCount)
+        let amount = Self.product(abs(cost), quota.lengthMs)
         // Drains by the present limit, which may leak more slowly than the one it was charged by.
         drain(self.quota ?? quota, nowMs: nowMs)
         if cost >= 0 { return raise(by: amount) }
-        let remaining = quota.drained(
-            Swift.max(0, receipt.level - (credited - receipt.credited)), sinceMs: item.chargedMs, nowMs: nowMs)
+        let remaining = drained(
+            Swift.max(0, receipt.level - (credited - receipt.credited)), quota, sinceMs: receipt.sinceMs, nowMs: nowMs)
         let back = min(amount, remaining, ownLevel)
         credited = min(Self.most, credited + back)
         ownLevel -= back
@@ -223,17 +227,16 @@ struct BucketUsage: LocalUsage {
     }
 
     private mutating func raise(by amount: Int64) {
-        let fullest = Self.fine(Quota.maxExact, replicaCount)
-        ownLevel = min(fullest, ownLevel + amount)
-        if localLevel >= 0 { localLevel = min(fullest, localLevel + amount) }
+        ownLevel = min(Quota.maxExact, ownLevel + amount)
+        if localLevel >= 0 { localLevel = min(Quota.maxExact, localLevel + amount) }
     }
 
     func retryAfterMs(
         _ quota: Quota, cost: Int64, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
     ) -> Int64 {
-        let missing = localLevel + Self.fine(cost, quota.lengthMs, replicaCount) - localCapacity
+        let missing = localLevel + Self.product(cost, quota.lengthMs) - localCapacity
         guard quota.max > 0 else { return -1 }
-        return Swift.max(1, (min(missing, Self.most) + quota.max - 1) / quota.max)
+        return Swift.max(1, (missing + quota.max - 1) / quota.max * replicaCount - Swift.max(0, nowMs - localMs))
     }
 
     // MARK: Combined usage
@@ -246,8 +249,7 @@ struct BucketUsage: LocalUsage {
 
     /// With what was given back since.
     private func wholeLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
-        let own = quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs) / replicaCount
-        return min(Quota.maxExact, sharedLevel(quota, nowMs: nowMs) + own)
+        min(Quota.maxExact, sharedLevel(quota, nowMs: nowMs) + drained(ownLevel, quota, nowMs: nowMs))
     }
 
     func sharedUsage(_ quota: Quota?, cost: Int64, nowMs: Int64) -> Usage {
@@ -262,8 +264,7 @@ struct BucketUsage: LocalUsage {
     /// Rounded up.
     func locallyUsed(_ quota: Quota?, nowMs: Int64) -> Int64 {
         guard let quota else { return 0 }
-        let unit = quota.lengthMs * replicaCount
-        return (quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs) + unit - 1) / unit
+        return (drained(ownLevel, quota, nowMs: nowMs) + quota.lengthMs - 1) / quota.lengthMs
     }
 
     var isTouched: Bool { sharedLevel > 0 || ownLevel > 0 }
@@ -278,13 +279,14 @@ struct BucketUsage: LocalUsage {
 
     func hasLocalAdmissions(nowMs: Int64) -> Bool {
         guard let quota else { return false }
-        return quota.drained(ownLevel - confirmedLevel, sinceMs: localMs, nowMs: nowMs) > 0
+        return drained(ownLevel - confirmedLevel, quota, nowMs: nowMs) > 0
             || (givenBack.amount > 0 && wholeLevel(quota, nowMs: nowMs) > 0)
     }
 
     func writeBacks(restores: Bool, atMost: Int64, windowStartMs: Int64, nowMs: Int64) -> [WriteBack] {
         guard let quota else { return [] }
-        let unwritten = unwrittenLevel(quota, nowMs: nowMs)
+        // Its part of the level is not known: while there is any, nothing is written back.
+        let unwritten = unconfirmed == 0 ? drained(ownLevel - confirmedLevel, quota, nowMs: nowMs) : 0
         return [
             WriteBack(.restore, restores ? sharedLevel(quota, nowMs: nowMs) : 0, windowMs: windowStartMs),
             WriteBack(.increment, min(atMost, unwritten), windowMs: windowStartMs),
@@ -294,26 +296,18 @@ struct BucketUsage: LocalUsage {
         ]
     }
 
-    /// The amount to write back, as a level of the store's bucket; rounded up.
-    private func unwrittenLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
-        guard unconfirmed == 0 else { return 0 }
-        let level = quota.drained(ownLevel - confirmedLevel, sinceMs: localMs, nowMs: nowMs)
-        return Swift.max(0, min(Quota.maxExact, (level + replicaCount - 1) / replicaCount))
-    }
-
     func quota(of writeBack: WriteBack) -> Quota? { quota?.unlimitedLevel }
 
     mutating func wroteBack(
         _ amount: Int64, of writeBack: WriteBack, _ numbers: ArraySlice<Int64>?, _ place: Counter.Place,
         decidedMs: Int64
     ) -> Bool {
-        let fine = Self.fine(amount, replicaCount)
         guard let level = numbers?.first else {
             // It stays counted here until the store reports its level.
-            confirmedLevel = min(ownLevel, confirmedLevel + fine)
+            confirmedLevel = min(ownLevel, confirmedLevel + amount)
             return false
         }
-        ownLevel = Swift.max(0, ownLevel - fine)
+        ownLevel = Swift.max(0, ownLevel - amount)
         observe(level: level, atMs: decidedMs)
         return true
     }
@@ -322,23 +316,22 @@ struct BucketUsage: LocalUsage {
 
     /// What this replica's own bucket has room for grows by as much.
     mutating func refund(_ cost: Int64, _ quota: Quota, isShared: Bool, nowMs: Int64) {
-        let amount = min(Self.fine(cost, quota.lengthMs), combinedLevel(quota, nowMs: nowMs))
-        let fine = Self.fine(amount, replicaCount)
+        let amount = min(Self.product(cost, quota.lengthMs), combinedLevel(quota, nowMs: nowMs))
         // As a settlement that gives back: see `adjust`.
-        credited = min(Self.most, credited + fine)
+        credited = min(Self.most, credited + amount)
         if isShared {
             givenBack.bound(by: wholeLevel(quota, nowMs: nowMs))
             givenBack.add(amount)
         } else {
-            ownLevel = Swift.max(0, ownLevel - fine)
+            ownLevel = Swift.max(0, ownLevel - amount)
         }
-        if localLevel >= 0 { localLevel = Swift.max(0, localLevel - fine) }
+        if localLevel >= 0 { localLevel = Swift.max(0, localLevel - amount) }
     }
 
     mutating func holdRefund(_ amount: Int64) { givenBack.hold(amount) }
 
     mutating func gaveBack(_ cost: Int64, _ quota: Quota, isReported: Bool) {
-        let amount = Self.fine(cost, quota.lengthMs)
+        let amount = Self.product(cost, quota.lengthMs)
         givenBack.remove(amount)
         if !isReported { sharedLevel = Swift.max(0, sharedLevel - amount) }
     }
@@ -354,25 +347,29 @@ struct BucketUsage: LocalUsage {
 
     // MARK: A restart
 
-    /// What is given back after that counts as given back of older usage.
+    /// What is given back after that counts as given back of older usage. The levels of the own bucket are saved times
+    /// the number of replicas.
     func state(hasShare: Bool) -> CounterState.Usage? {
         .bucket(
             CounterState.BucketState(
-                sharedLevel: sharedLevel, sharedMs: sharedMs, localLevel: hasShare ? localLevel : -1,
-                ownLevel: ownLevel, confirmedLevel: confirmedLevel, localMs: localMs, replicaCount: replicaCount,
-                localCapacity: localCapacity, max: max, burst: max > 0 ? burst : 0, lengthMs: max > 0 ? lengthMs : 0))
+                sharedLevel: sharedLevel, sharedMs: sharedMs,
+                localLevel: hasShare && localLevel >= 0 ? Self.product(localLevel, replicaCount) : -1,
+                ownLevel: Self.product(ownLevel, replicaCount),
+                confirmedLevel: Self.product(confirmedLevel, replicaCount), localMs: localMs,
+                replicaCount: replicaCount, localCapacity: Self.product(localCapacity, replicaCount), max: max,
+                burst: max > 0 ? burst : 0, lengthMs: max > 0 ? lengthMs : 0))
     }
 
     mutating func restore(_ usage: CounterState.Usage) -> Bool {
         guard case .bucket(let state) = usage else { return false }
         sharedLevel = state.sharedLevel
         sharedMs = state.sharedMs
-        localLevel = state.localLevel
-        ownLevel = state.ownLevel
-        confirmedLevel = state.confirmedLevel
-        localMs = state.localMs
         replicaCount = state.replicaCount
-        localCapacity = state.localCapacity
+        localLevel = state.localLevel < 0 ? -1 : state.localLevel / replicaCount
+        ownLevel = (state.ownLevel + replicaCount - 1) / replicaCount
+        confirmedLevel = state.confirmedLevel / replicaCount
+        localMs = state.localMs
+        localCapacity = state.localCapacity / replicaCount
         (max, burst, lengthMs) = (state.max, state.burst, state.lengthMs)
         return localLevel >= 0
     }
@@ -381,10 +378,12 @@ struct BucketUsage: LocalUsage {
     /// restart with a lower maximum, it leaks more slowly.
     var countsUntilMs: Int64? {
         guard let quota else { return 0 }
-        func untilMs(_ level: Int64, sinceMs: Int64) -> Int64 {
-            level > 0 ? sinceMs + Swift.max(quota.lengthMs, (level + quota.max - 1) / quota.max) : 0
+        func untilMs(_ level: Int64, sinceMs: Int64, replicas: Int64) -> Int64 {
+            level > 0 ? sinceMs + Swift.max(quota.lengthMs, (level + quota.max - 1) / quota.max * replicas) : 0
         }
-        return Swift.max(untilMs(sharedLevel, sinceMs: sharedMs), untilMs(ownLevel, sinceMs: localMs))
+        return Swift.max(
+            untilMs(sharedLevel, sinceMs: sharedMs, replicas: 1),
+            untilMs(ownLevel, sinceMs: localMs, replicas: replicaCount))
     }
 
     /// However slowly it may leak from now on.
@@ -394,14 +393,10 @@ struct BucketUsage: LocalUsage {
         return nowMs - Swift.max(sharedLevel > 0 ? sharedMs : 0, ownLevel > 0 ? localMs : 0) >= quota.lengthMs
     }
 
-    private static func fine(_ level: Int64, _ replicas: Int64) -> Int64 {
-        let (product, overflow) = level.multipliedReportingOverflow(by: replicas)
-        return overflow ? most : min(product, most)
-    }
-
     /// What a cost adds to a level. A commit may have any cost, so the product is clamped if it overflows.
-    private static func fine(_ cost: Int64, _ lengthMs: Int64, _ replicas: Int64) -> Int64 {
-        fine(fine(cost, lengthMs), replicas)
+    private static func product(_ cost: Int64, _ lengthMs: Int64) -> Int64 {
+        let (product, overflow) = cost.multipliedReportingOverflow(by: lengthMs)
+        return overflow ? most : min(product, most)
     }
 }
 
@@ -435,7 +430,7 @@ extension CounterState.BucketState {
             0...PolicyBounds.maxWindowSeconds * 1000 ~= lengthMs
         else { return false }
         // No more than the capacity of the replica's own bucket.
-        guard ownLevel <= Quota.maxExact * replicaCount, confirmedLevel <= ownLevel else { return false }
+        guard ownLevel / replicaCount <= Quota.maxExact, confirmedLevel <= ownLevel else { return false }
         return lengthMs == 0 || Swift.max(max, burst) <= Quota.maxExact / lengthMs
     }
 
