@@ -36,7 +36,6 @@ extension ModelStore {
                     StoredAnswer(idempotency: idempotency, admittedMs: nowMs, reservation: "", numbers: numbers)),
                 expiresAtMs: clockMs + Self.memoTimeToLiveMs)
         }
-        publishLowerings()
     }
 
     /// Whether it fitted.
@@ -74,7 +73,6 @@ extension ModelStore {
             repair(keys[1], untilMs: charge.quota.windowEndMs)
             lowered.append(keys[1])
         }
-        guard held > 0 || before > 0 else { return }
         clearedUnits[keys[0], default: 0] += held
         cleared.append(keys[0])
     }

@@ -36,7 +36,6 @@ extension ModelStore {
             try freeSlots(&after, of: Self.reservation(key))
         }
         guard after != record else { return reply.results.append(0) }
-        publishLowerings()
         if after.isCostSpent && (after.areSlotsFreed || !after.hasSlots) {
             items[key] = nil
         } else {
@@ -65,17 +64,20 @@ extension ModelStore {
         }
     }
 
-    mutating func publishLowerings() {
+    /// - Returns: what this batch lowered.
+    mutating func publishLowerings() -> [[UInt8]] {
+        var tags: [[UInt8]] = []
         for key in lowered {
             guard let end = key.firstIndex(of: UInt8(ascii: "}")) else { continue }
             var tag = Array(key[...end])
             // In a cluster the owner follows the partition's tag.
             if isPartition { tag += key[(end + 1)...].prefix(1) + key[(end + 2)...].prefix { $0 != UInt8(ascii: ":") } }
-            if !published.contains(tag) { published.append(tag) }
+            if !tags.contains(tag) { tags.append(tag) }
         }
-        lowered = []
-        published += cleared
-        cleared = []
+        tags += cleared
+        (lowered, cleared) = ([], [])
+        published += tags
+        return tags
     }
 
     /// Settles windows and buckets to another cost, once.

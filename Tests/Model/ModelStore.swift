@@ -99,7 +99,7 @@ package struct ModelStore: Sendable {
     var isBehind = false
     /// How far ahead a bucket's time may be, and is waited for, ms.
     private static let clockStepMs: Int64 = 60_000
-    /// The keys that the settlement at hand has lowered.
+    /// The keys that the batch at hand has lowered.
     var lowered: [[UInt8]] = []
     /// Counters that the current batch has cleared, and all that clears ever took of each key.
     var cleared: [[UInt8]] = []
@@ -181,7 +181,7 @@ package struct ModelStore: Sendable {
                 reply.words.append(error.words)
             }
         }
-        publishLowerings()
+        reply.lowered = publishLowerings()
         return .success(reply)
     }
 

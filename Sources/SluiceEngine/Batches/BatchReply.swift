@@ -30,6 +30,8 @@ package struct BatchReply: Sendable, Equatable {
     /// The store's message for each `fault` and `passedOver`, and the reservation for each `replayed`, in order. If
     /// the store `forgot` because this replica's marker had an unexpected value: that value.
     package var words: [String] = []
+    /// What the batch lowered, as `ChangeFeedEvent.changed` names it to the other replicas.
+    package var lowered: [[UInt8]] = []
 
     /// In place of an entry's results: one of its windows does not contain the store's time. Nothing was charged.
     package static let windowIsOver: Int64 = -1

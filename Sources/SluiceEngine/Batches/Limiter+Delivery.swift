@@ -5,6 +5,8 @@ extension Limiter {
     /// Delivers the reply to waiting checks in arrival order.
     mutating func deliver(_ batch: consuming PendingBatch, _ reply: BatchReply, now: ClockReading) {
         let decidedMs = max(reply.timeMs, batch.minTimeMs)
+        // This replica need not wait for the notifications.
+        for key in reply.lowered { lowered(key, now: now) }
         var cursor = BatchReply.Cursor(reply)
         readWriteBackResults(&batch, &cursor, decidedMs: decidedMs)
         reservations.readAnswerResults(&batch, &cursor)
@@ -85,10 +87,7 @@ extension Limiter {
         case .charged, .windowIsOver, .fault, .otherArguments, .replayed, .heartbeat:
             preconditionFailure("no answer to a settlement")
         }
-        if isDone {
-            forgetDenials(settledBy: entry, now: now)
-            reservations.noteSettled(entry)
-        }
+        if isDone { reservations.noteSettled(entry) }
         finishAll(entry, of: batch, .settled(isDone), now: now)
     }
 

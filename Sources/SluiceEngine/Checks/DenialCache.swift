@@ -15,8 +15,6 @@ struct DenialCache {
     private var clearedNs = never
     /// When the last change was received, by slot.
     private var changedNs = [Int64](repeating: never, count: EngineBounds.changeSlots)
-    /// When a reservation was last settled through this replica, which may have lowered any counter that grants share.
-    private var sharedChangedNs = never
     private var command: ChangeFeedCommand?
 
     init(keys: KeySpace, seed: UInt64, now: ClockReading) {
@@ -33,32 +31,20 @@ struct DenialCache {
 
     /// Whether no change of this slot was received since then, and none was missed.
     func isSteady(sinceNs: Int64, slot: UInt16) -> Bool {
-        isListening && sinceNs > clearedNs && sinceNs > changedNs[Int(slot & Self.slotMask)]
-            && (slot & Self.sharedMark == 0 || sinceNs > sharedChangedNs)
+        isListening && sinceNs > clearedNs && sinceNs > changedNs[Int(slot)]
     }
 
     // MARK: - What lowers counters
 
-    private static let sharedMark: UInt16 = 1 << 15
-    private static let slotMask = UInt16(EngineBounds.changeSlots - 1)
-
-    /// The slot of a key, or of a change: a hash of the owner. Marked if grants share the counter and reservations charge
-    /// it.
+    /// The slot of a key, or of a change: a hash of the owner.
     static func slot(of key: ArraySlice<UInt8>, in keys: KeySpace) -> UInt16 {
         let owner = keys.owner(of: key) ?? key
-        let isShared = CounterKey.isShared(owner: owner)
-        return UInt16(truncatingIfNeeded: stableHash(owner)) & slotMask | (isShared ? sharedMark : 0)
+        return UInt16(truncatingIfNeeded: stableHash(owner)) & UInt16(EngineBounds.changeSlots - 1)
     }
 
-    /// The store notified this replica of a change.
+    /// The store notified this replica of a change, or answered with it.
     mutating func changed(_ key: [UInt8], now: ClockReading) {
-        changedNs[Int(Self.slot(of: key[...], in: keys) & Self.slotMask)] = now.monotonicNs
-    }
-
-    /// A reservation was settled through this replica, which need not wait for the notification.
-    mutating func settled(reservationKey: [UInt8], now: ClockReading) {
-        changed(reservationKey, now: now)
-        sharedChangedNs = now.monotonicNs
+        changedNs[Int(Self.slot(of: key[...], in: keys))] = now.monotonicNs
     }
 
     /// No usage reported so far proves anything any more.

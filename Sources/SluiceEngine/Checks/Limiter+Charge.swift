@@ -44,8 +44,6 @@ extension Limiter {
     ) {
         guard let tracked = entry.trackedCheck else { preconditionFailure("it is a charge or refund") }
         observe(entry, of: batch, numbers: numbers, charged: 1, decidedMs: decidedMs, now: now)
-        // A charge beyond the maximum makes the wait longer.
-        if entry.action == .refund || admitted == 0 { forgetDenials(of: entry.plan, now: now) }
         takeQuotas(plan: entry.plan, atMs: batch.cutMs)
         var index = entry.firstWaiter
         while index >= 0 {
@@ -59,12 +57,6 @@ extension Limiter {
                 &decision, tracked, plan: entry.plan, isPeek: false, wantsTrace: false, reported: numbers,
                 atMs: decidedMs, now: now)
             finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
-        }
-    }
-
-    private mutating func forgetDenials(of plan: PlanID, now: ClockReading) {
-        for index in table[rulesOf: plan].limits.indices {
-            denials.settled(reservationKey: table[table.counter(ofPlan: plan, index)].baseKey, now: now)
         }
     }
 

@@ -41,13 +41,12 @@ extension Limiter {
     ) {
         var counters = asked
         for at in counters.indices where counters[at].outcome == nil {
-            let (key, quota) = counters[at].open(atMs: batch.cutMs)
+            let (_, quota) = counters[at].open(atMs: batch.cutMs)
             let charge = Batch.Charge(quota: quota, verifiesTimeToLive: false)
             switch cursor.next(.charge(usageCount: charge.usageCount)) {
             case .charged(_, let numbers):
                 let usage = Usage(numbers, of: quota.algorithm, isShadow: false)
                 note(quota.used(usage, nowMs: decidedMs), of: &counters[at])
-                lowered(key.bytes(in: configuration.keys), now: now)
             case .fault(let reason):
                 statistics.faults += 1
                 counters[at].outcome = .fault(reason)
@@ -68,8 +67,8 @@ extension Limiter {
         if held > 0 && clearing.key.algorithm != .concurrency { statistics.clearedCounters += 1 }
     }
 
-    /// This replica need not wait for the notification.
-    private mutating func lowered(_ key: [UInt8], now: ClockReading) {
+    /// The store lowered counters: of this owner, or the one with this key.
+    mutating func lowered(_ key: [UInt8], now: ClockReading) {
         denials.changed(key, now: now)
         noteCleared(key)
     }

@@ -88,12 +88,6 @@ extension Limiter {
         if quota.algorithm != .concurrency { evaluation.add(limitEvaluation, of: table[rulesOf: plan].limits[index]) }
     }
 
-    /// A reservation was settled in the store: its counters may have been lowered.
-    mutating func forgetDenials(settledBy entry: borrowing PendingBatch.Entry, now: ClockReading) {
-        guard case .settle(let key, _, _)? = entry.operation else { return }
-        denials.settled(reservationKey: key.bytes, now: now)
-    }
-
     // MARK: - The change feed
 
     package mutating func linkChangeFeed(_ event: ChangeFeedEvent, now: ClockReading) {

@@ -208,11 +208,6 @@ package struct CounterKey: Sendable, Hashable {
         }
     }
 
-    /// Whether the owner of keys is a subject that reservations of several grants may charge: `CL.THROTTLE` makes none.
-    static func isShared(owner: ArraySlice<UInt8>) -> Bool {
-        owner.contains(UInt8(ascii: "=")) && !owner.starts(with: "t=".utf8)
-    }
-
     private static func append(_ sign: String, _ name: String, to key: inout [UInt8]) {
         key += sign.utf8
         KeyText.append(name.utf8, to: &key)

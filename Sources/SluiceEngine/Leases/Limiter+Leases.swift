@@ -156,7 +156,7 @@ extension Limiter {
         guard amount > 0 else { return }
         table[counter].returnLease(amount)
         // The usage that denials were proven by includes it.
-        denials.settled(reservationKey: table[counter].baseKey, now: now)
+        denials.changed(table[counter].baseKey, now: now)
         addToJournal(counter)
         reconciler.wantBatch()
     }

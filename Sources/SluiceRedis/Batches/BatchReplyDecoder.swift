@@ -73,6 +73,7 @@ package struct BatchReplyDecoder {
         }
         reply.results.removeAll(keepingCapacity: true)
         reply.words.removeAll(keepingCapacity: true)
+        reply.lowered.removeAll(keepingCapacity: true)
         reply.status = status
         reply.timeMs = items[head + 1].value
         reply.previousSequence = status == .forgot ? 0 : items[head + 2].value
@@ -92,6 +93,10 @@ package struct BatchReplyDecoder {
                 } else {
                     try read(entry, of: flat, at: &at)
                 }
+            }
+            while script == .decide, at < items.count, items[at].kind == .string {
+                reply.lowered.append(Array(flat.bytes(of: items[at])))
+                at += 1
             }
         }
         guard at == items.count, array.value == places else {

@@ -19,7 +19,7 @@
 --   refund(charge, i, key, amount, first)
 --                            gives back up to an amount of cost; not for what takes slots
 --   clearBefore(charge, i, first)
---                            optional: gives back what counts beside the counter's own key; returns whether that was any
+--                            optional: gives back what counts beside the counter's own key
 --   raise(charge, i, key, to)
 --                            optional: raises a counter to a usage; else it is charged with what is missing
 --   retain(charge, i, first) keeps keys that were read without a charge while they count: one that lost its time to live
@@ -89,8 +89,8 @@ end
 
 -- Settlements --------------------------------------------------------------------------------------------------------
 
--- Owners of the counters that this settlement lowered, or raised where capacity returns gradually: the beginnings of
--- their keys.
+-- Owners of the counters that this batch lowered, or raised where capacity returns gradually: the beginnings of their
+-- keys. And the keys of those that it cleared.
 local lowerings = {}
 
 -- In a cluster the owner follows the partition's tag, which the marker has, too.

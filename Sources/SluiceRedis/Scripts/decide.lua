@@ -35,14 +35,14 @@
 --            reservation is cached. For a restore: 1, the usage. For a clear: 1, the usage before it.
 --            For a heartbeat: 1; one string "REPLICA MS MS REPLICA MS MS ...", the latest first: each replica, its last
 --            heartbeat, and when it last had nothing to write back (0: never); then how many members of the lists name
---            no replica.
+--            no replica. After the last entry: what the batch published, see below.
 --
 -- An entry reads all of its counters before it writes to any, so nothing has to be taken back. The exception is a
 -- settlement's slots: they are freed first, because only that can fail, and freeing them twice does no harm.
 --
 -- If a settlement or a refund lowers counters of windows, buckets or logs, or raises one whose capacity returns gradually,
 -- so that it takes longer, or a charge raises such a one beyond its maximum, the script publishes on `PREFIX:2:changed`
--- the keys' part up to the end of the owner, each once. Freed
+-- the keys' part up to the end of the owner, each once, and reports it to the replica. Freed
 -- slots are not published: they are in no denial cache. Of counters that were cleared it publishes the keys, too, so that no
 -- replica restores what it saw of them before.
 
@@ -240,21 +240,6 @@ end
 
 -- Charges and refunds -----------------------------------------------------------------------------------------------
 
--- The keys of counters that were cleared and are not published yet.
-local cleared = {}
-
--- A user without the right to publish can still settle. Without the right to subscribe, the denial cache is off.
-local function publishLowerings()
-    local prefix = match(KEYS[1], '^([^{]*:){[^}]*}:replica:') or match(KEYS[1], '^(.*:)replica:')
-    for i = 1, prefix and #lowerings or 0 do
-        try('PUBLISH', prefix .. 'changed', lowerings[i])
-    end
-    for i = 1, prefix and #cleared or 0 do
-        try('PUBLISH', prefix .. 'changed', cleared[i])
-    end
-    lowerings, cleared = {}, {}
-end
-
 -- Charges a cost whatever the maxima say, or gives it back. It is that of a call that was counted when it was checked, so
 -- limits that count calls are only read. The wait is reported for a cost of 1.
 local function account(shape, firstKey, arguments, counters)
@@ -298,7 +283,6 @@ local function account(shape, firstKey, arguments, counters)
     if idempotencyKey then
         cacheAnswer(shape, idempotencyKey, '', arguments, counters, 1)
     end
-    publishLowerings()
 end
 
 -- Gives back all that a counter holds, and reports what that was. Slots are only read: their calls go on.
@@ -317,13 +301,13 @@ local function clear(shape, firstKey)
     if not algorithm.refund then
         return
     end
-    local held = used[1] > 0
-    if held then
+    if used[1] > 0 then
         algorithm.refund(charge, 1, key, MAX_EXACT, firstKey)
     end
-    if (algorithm.clearBefore and algorithm.clearBefore(charge, 1, firstKey)) or held then
-        cleared[#cleared + 1] = key
+    if algorithm.clearBefore then
+        algorithm.clearBefore(charge, 1, firstKey)
     end
+    lowerings[#lowerings + 1] = key
 end
 
 -- Settlements --------------------------------------------------------------------------------------------------------
@@ -412,7 +396,6 @@ local function settle(shape, key)
     if settlesCost and shape.kind == CANCEL and reservation[4] ~= '' then
         dropCachedAnswer(reservation[4], string.sub(key, -32))
     end
-    publishLowerings()
     cost = settlesCost and SPENT or cost
     if cost == SPENT and #rest == 0 then
         call('DEL', key)
@@ -584,7 +567,10 @@ for e = 1, #entries do
     end
     firstKey = firstKey + shape.keys
 end
-if #cleared > 0 then
-    publishLowerings()
+-- A user without the right to publish can still settle. Without the right to subscribe, the denial cache is off.
+local prefix = #lowerings > 0 and (match(KEYS[1], '^([^{]*:){[^}]*}:replica:') or match(KEYS[1], '^(.*:)replica:'))
+for i = 1, prefix and #lowerings or 0 do
+    try('PUBLISH', prefix .. 'changed', lowerings[i])
+    push(lowerings[i])
 end
 return reply

@@ -64,7 +64,6 @@ ALGORITHMS[1] = function()
             keepMortal(key, charge.endMs)
             lowered(key)
             before[i] = 0
-            return true
         end
     end
 
