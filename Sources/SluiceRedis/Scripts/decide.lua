@@ -240,6 +240,18 @@ end
 
 -- Charges and refunds -----------------------------------------------------------------------------------------------
 
+-- Reads the usage for all charges, slots without freeing any. Returns whether it could; else it pushes why not.
+local function readAll(shape, firstKey)
+    local fault = not shape.holds and WINDOW_IS_OVER
+    for i = 1, fault and 0 or #shape.charges do
+        fault = fault or readUsage(shape.charges[i], i, firstKey, true)
+    end
+    if fault then
+        push(fault)
+    end
+    return not fault
+end
+
 -- Charges a cost whatever the maxima say, or gives it back. It is that of a call that was counted when it was checked, so
 -- limits that count calls are only read. The wait is reported for a cost of 1.
 local function account(shape, firstKey, arguments, counters)
@@ -247,14 +259,8 @@ local function account(shape, firstKey, arguments, counters)
     if idempotencyKey and pushCachedAnswer(shape, idempotencyKey, arguments, counters) then
         return
     end
-    if not shape.holds then
-        return push(WINDOW_IS_OVER)
-    end
-    for i = 1, #shape.charges do
-        local fault = readUsage(shape.charges[i], i, firstKey, shape.charges[i].countsCalls)
-        if fault then
-            return push(fault)
-        end
+    if not readAll(shape, firstKey) then
+        return
     end
     local fits = 1
     for i = 1, #shape.charges do
@@ -287,14 +293,10 @@ end
 
 -- Gives back all that a counter holds, and reports what that was. Slots are only read: their calls go on.
 local function clear(shape, firstKey)
-    if not shape.holds then
-        return push(WINDOW_IS_OVER)
+    if not readAll(shape, firstKey) then
+        return
     end
     local charge = shape.charges[1]
-    local fault = readUsage(charge, 1, firstKey, true)
-    if fault then
-        return push(fault)
-    end
     push(1)
     pushUsages(shape, push, 1)
     local algorithm, key = charge.algorithm, KEYS[firstKey + charge.key]
@@ -409,14 +411,10 @@ end
 
 -- Raises a counter to the usage that a replica saw before this store lost its data.
 local function restore(shape, firstKey)
-    if not shape.holds then
-        return push(WINDOW_IS_OVER)
+    if not readAll(shape, firstKey) then
+        return
     end
     local charge = shape.charges[1]
-    local fault = readUsage(charge, 1, firstKey, false)
-    if fault then
-        return push(fault)
-    end
     if charge.algorithm.raise then
         charge.algorithm.raise(charge, 1, KEYS[firstKey + charge.key], shape.cost)
     else
