@@ -113,6 +113,7 @@ import Testing
     // MARK: - What scripts publish
 
     /// A reservation of cost 5 over a window, a sliding one, a bucket and slots, in two tags; and its end.
+    /// The answers report the same as what is published.
     private func heard(_ settlements: [Batch.Settlement], ofFixedWindows: Bool = false) async throws -> [LinkEvent] {
         let redis = try await RedisProcess()
         let link = try await LinkHarness.connected(to: redis)
@@ -132,6 +133,7 @@ import Testing
         batch.appendKey(record.utf8)
         #expect(try await link.run(batch).results.first == 1)
         var events: [LinkEvent] = []
+        var reported: [LinkEvent] = []
         for (index, settlement) in settlements.enumerated() {
             var end = Batch(sequence: Int64(index) + 2, acknowledged: 0)
             end.entries = [.init(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, operation: 0)]
@@ -141,12 +143,16 @@ import Testing
             link.call { $0.send(settling) }
             while true {
                 let event = try await link.next()
-                if case .answered = event { break }
+                if case .answered(_, let answer) = event {
+                    reported += try answer.get().lowered.map { .listening(.changed($0)) }
+                    break
+                }
                 events.append(event)
             }
         }
         try redis.command("PUBLISH", Self.channel, "the end")
         while events.last != .listening(.changed(Array("the end".utf8))) { events.append(try await link.next()) }
+        #expect(events.dropLast() == reported[...])
         return events.dropLast()
     }
 
