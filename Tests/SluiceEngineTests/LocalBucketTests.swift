@@ -77,4 +77,28 @@ import Testing
             #expect(decision.allowed == isAllowed && decision.trace?.count == 2)
         }
     }
+
+    /// In an outage one of several replicas admits its share of what fits, and then the rate divided by their number: never more
+    /// in any time from the start on, and at most one call less, however unevenly it is asked.
+    @Test(arguments: [(10 as Int64, 3), (5, 3), (1000, 4), (90, 32)])
+    func leaksItsShareOfTheRate(max: Int64, replicas: Int) throws {
+        let lengthMs: Int64 = 60_000
+        let quota = Quota(Self.bucket("c", max: max, per: lengthMs / 1000))
+        let view = ReplicaView(own: 1, assumed: replicas)
+        var bucket = BucketUsage()
+        bucket.observe(Usage(used: 0), decidedMs: 0)
+        bucket.beginShare()
+        var random = SeededRandom(seed: 7)
+        var admitted: Int64 = 0
+        var nowMs: Int64 = 0
+        while nowMs < 100 * lengthMs {
+            while bucket.left(quota, replicas: view, hash: 5, nowMs: nowMs) >= 1 {
+                _ = bucket.admit(quota, cost: 1, reservation: nil, nowMs: nowMs)
+                admitted += 1
+            }
+            let fits = Double(max * (lengthMs + nowMs)) / Double(lengthMs * Int64(replicas))
+            #expect(Double(admitted) <= fits && Double(admitted) > fits - 1.01, "\(nowMs) ms")
+            nowMs += Int64.random(in: 1...200, using: &random)
+        }
+    }
 }
