@@ -19,11 +19,15 @@ package enum ProtocolBounds {
     /// Most requests of one connection that wait for their answers. At it the server stops reading from the connection
     /// until answers have been sent; no request is rejected.
     package static let maxPipelinedRequests = 1024
-    /// Most bytes of replies that a client leaves unread: 1024 decisions with messages are about 400 KiB. At it the
-    /// server stops reading from the connection; a client that reads nothing for `maxUnreadSeconds` is closed.
+    /// Most bytes of replies that a client leaves unread: 2,000 denials with messages are about 700 KB, and many clients
+    /// write a pipeline to its end before they read. At it the server stops reading from the connection; a client that
+    /// reads nothing for `maxUnreadSeconds` is closed, and one that meanwhile sends more after `maxStalledSeconds`.
     package static let maxUnreadOutputBytes = 1024 * 1024
     /// Longest that a client may leave replies unread at the bound above, in seconds. Past it: close.
     package static let maxUnreadSeconds = 30
+    /// How long a client at that bound may go on sending without reading a byte, in seconds: both sides would wait for each
+    /// other. One that is alive reads within milliseconds. Past it: `TOOBIG`, then close.
+    package static let maxStalledSeconds = 3
     /// Longest time from the first byte of a frame to its last, in seconds: a frame on a local socket takes
     /// microseconds, and half a frame holds memory. Past it: `ERR Protocol error`, then close. Between frames a
     /// connection may be idle for ever, as pooled connections are.

@@ -198,6 +198,36 @@ extension Integration {
             try await stage.end(clients[0], clients[1], clients[2], watcher)
         }
 
+        /// As redis-py and others do it: a pipeline is written to its end before anything is read. Its denials are far more than
+        /// the sockets hold.
+        @Test func twoThousandDenialsAreWrittenBeforeAnyIsRead() async throws {
+            let stage = try await Stage()
+            let client = try stage.sidecar.client()
+            let grant = Grants.next() + String(repeating: "x", count: 200)
+            #expect(try CheckReply(client.command("CHECK", grant, "run", "COST", "\(Self.max)")).allowed)
+            let count = 2_000
+            try client.send((1...count).flatMap { _ in RedisClient.frame(["CHECK", grant, "run"]) })
+            for _ in 1...count { #expect(try CheckReply(client.answer()).verdict == "limit") }
+            try await stage.end(client)
+        }
+
+        /// A pipeline whose answers are more than the sidecar keeps: both sides would wait for each other.
+        @Test func aPipelineThatIsTooLongIsRejected() async throws {
+            let stage = try await Stage()
+            let client = try stage.sidecar.client()
+            let watcher = try stage.sidecar.client()
+            let bytes = Array(repeating: RedisClient.frame(["CHECK", Grants.next(), "run"]), count: 100).flatMap(\.self)
+            try await waitUntil("nothing more is read, and the connection is closed") {
+                _ = client.sendSome(bytes)
+                return try watcher.info("unread_closed_connections") == "1"
+            }
+            let text = try client.untilClosed()
+            #expect(text.hasPrefix("*9\r\n:1\r\n"))
+            #expect(text.suffix(200).contains("\r\n-TOOBIG pipeline is too long: 1024 KiB of answers are not read"))
+            #expect(stage.sidecar.log.contains("a client sends more and does not read its answers"))
+            try await stage.end(watcher)
+        }
+
         private func residentKilobytes(_ sidecar: SidecarProcess) throws -> Int {
             let status = try String(contentsOfFile: "/proc/\(sidecar.pid)/status", encoding: .utf8)
             let line = status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") }

@@ -191,4 +191,11 @@ import Testing
             written { $0.writeError(.tooSlow, to: &$1) }
                 == "-ERR Protocol error: unfinished request, send it whole within 10 seconds\r\n")
     }
+
+    @Test func unreadAnswersHaveTheirSentence() {
+        #expect(
+            written { $0.writeError(.answersUnread, to: &$1) }
+                == "-TOOBIG pipeline is too long: 1024 KiB of answers are not read while more is sent, send less at once"
+                + " or read meanwhile\r\n")
+    }
 }

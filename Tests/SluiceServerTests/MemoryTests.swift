@@ -116,13 +116,82 @@ import Testing
         for _ in 0..<1_000 { try peer.send("PING\r\n") }
         #expect(unread.writes < 400)
         #expect(rig.host.memory.connectionBytes < 200_000)
-        // Nothing is taken while answers lie unread; all are answered once they are read.
+        // All are answered, and sent once the first have been read.
         let context = try peer.channel.pipeline.syncOperations.context(handler: unread)
         unread.release(into: context)
         rig.eventLoop.run()
         #expect(try peer.received() == String(repeating: "+PONG\r\n", count: 1_000))
         peer.handler.sweep(now: later(0))
         #expect(rig.host.memory.connectionBytes < 100_000)
+    }
+
+    /// Many clients write a pipeline to its end before they read: its answers wait for them, up to the bound.
+    @Test func aPipelineIsTakenBeforeItsAnswersAreRead() throws {
+        let rig = try ServerRig()
+        let (peer, unread) = try slow(rig)
+        let most = ProtocolBounds.maxUnreadOutputBytes / 10_100
+        for _ in 0..<most {
+            let before = peer.reads.count
+            peer.channel.read()
+            #expect(peer.reads.count == before + 1)
+            try peer.send(Self.echo)
+        }
+        for _ in 0..<4 { try peer.send(Self.echo) }
+        let before = peer.reads.count
+        peer.channel.read()
+        #expect(peer.reads.count == before)
+        #expect(peer.handler.heldBytes < 3 * ProtocolBounds.maxUnreadOutputBytes)
+        unread.release(into: try peer.channel.pipeline.syncOperations.context(handler: unread))
+        rig.eventLoop.run()
+        #expect(try peer.received().components(separatedBy: "$10000\r\n").count == most + 5)
+        #expect(peer.reads.count > before)
+    }
+
+    /// It waits for the sidecar to read, as the sidecar waits for it: it is told why, and closed.
+    @Test func whoSendsMoreAndReadsNothingIsClosedSoon() throws {
+        let rig = try ServerRig()
+        let (peer, unread) = try slow(rig)
+        var waiting = 0
+        peer.handler.waitingBytes = { _ in waiting }
+        for _ in 0..<120 { try peer.send(Self.echo) }
+        let soon = Int64(ProtocolBounds.maxStalledSeconds)
+        // It may be busy with something else, as long as it sends nothing.
+        for second in 0...10 { peer.handler.sweep(now: later(Int64(second))) }
+        waiting = 1
+        for second in 20..<20 + soon { peer.handler.sweep(now: later(second)) }
+        #expect(peer.isOpen && unread.bytes > 0 && rig.host.memory.unread == 0)
+        peer.handler.sweep(now: later(20 + soon))
+        #expect(rig.host.memory.unread == 1)
+        unread.release(into: try peer.channel.pipeline.syncOperations.context(handler: unread))
+        rig.eventLoop.run()
+        let text = try peer.received()
+        #expect(text.hasSuffix("-TOOBIG \(FrameError.answersUnread.sentence)\r\n"))
+        #expect(!peer.isOpen)
+    }
+
+    /// Its answers are not unread: they wait for the store.
+    @Test func whoWaitsForTheStoreStays() throws {
+        let rig = try ServerRig()
+        let peer = try rig.connect()
+        peer.handler.waitingBytes = { _ in 1 }
+        try peer.send(Self.check + Self.echoes(120))
+        for second in 0..<2 * Int64(ProtocolBounds.maxStalledSeconds) { peer.handler.sweep(now: later(second)) }
+        #expect(peer.isOpen && rig.host.memory.unread == 0)
+    }
+
+    /// However slowly.
+    @Test func whoReadsMeanwhileStays() throws {
+        let rig = try ServerRig()
+        let (peer, _) = try slow(rig)
+        var unreadBytes = 3 * ProtocolBounds.maxUnreadOutputBytes
+        peer.handler.unreadBytes = { _ in unreadBytes }
+        peer.handler.waitingBytes = { _ in 1 }
+        for _ in 0..<120 { try peer.send(Self.echo) }
+        for second in 0..<Int64(ProtocolBounds.maxUnreadSeconds) {
+            unreadBytes -= 1
+            peer.handler.sweep(now: later(second))
+        }
+        #expect(peer.isOpen && rig.host.memory.unread == 0)
     }
 
     /// However little it is.

@@ -19,12 +19,14 @@ package enum FrameError: Error, Equatable, Sendable {
     /// A frame that was not finished within `ProtocolBounds.maxFrameSeconds`; only the server detects it, because it
     /// has a clock.
     case tooSlow
+    /// Requests that go on while `ProtocolBounds.maxUnreadOutputBytes` of answers are not read; only the server detects it.
+    case answersUnread
     /// The first line of an HTTP request: answered in HTTP, so that an HTTP client can read the answer.
     case isHTTP
 
     package var code: ErrorCode {
         switch self {
-        case .tooManyArguments, .frameTooBig, .lineTooBig: .tooBig
+        case .tooManyArguments, .frameTooBig, .lineTooBig, .answersUnread: .tooBig
         case .invalidArgumentCount, .expectedBulkString, .invalidBulkLength, .missingLineEnd, .unbalancedQuotes,
             .tooSlow, .isHTTP:
             .error
@@ -54,6 +56,9 @@ package enum FrameError: Error, Equatable, Sendable {
         case .isHTTP:
             "this socket speaks RESP, the protocol of Redis, and not HTTP: use a Redis client, such as redis-cli -s SOCKET "
                 + "PING"
+        case .answersUnread:
+            "pipeline is too long: \(ProtocolBounds.maxUnreadOutputBytes / 1_024) KiB of answers are not read while more is sent,"
+                + " send less at once or read meanwhile"
         case .tooSlow:
             "Protocol error: unfinished request, send it whole within \(ProtocolBounds.maxFrameSeconds) seconds"
         }

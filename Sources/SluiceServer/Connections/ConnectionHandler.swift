@@ -37,7 +37,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection, TurnTaker
     var output = ByteBuffer()
     var phase = Phase.open
     var slot = -1
-    private var context: ChannelHandlerContext?
+    var context: ChannelHandlerContext?
     private var holdsBackRead = false
     /// Whether answers have come since the last flush.
     private var needsFlush = false
@@ -58,18 +58,22 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection, TurnTaker
     var awaitsReport = false
     /// Whether requests were left for lack of room. The peer caused that, so their time starts when there is room.
     private var lackedRoom = false
-    private var frameBeganNs: Int64?
+    var frameBeganNs: Int64?
     /// How many bytes the host has recorded for this connection.
     private(set) var heldBytes = 0
     /// Bytes that were written and may be unread, with their overhead.
-    private var unverifiedBytes = 0
+    var unverifiedBytes = 0
     /// Whether output is known to be unread. Later output is kept here, in one piece, until it has been read.
-    private var isClogged = false
+    var isClogged = false
     /// How many written bytes the socket has not taken. Asked seldom, because it costs as much as a check.
     var unreadBytes: (any Channel) -> Int = ConnectionHandler.unreadBytes
-    private var unwritableSinceNs: Int64?
+    var unwritableSinceNs: Int64?
+    /// How many bytes of requests wait in the socket.
+    var waitingBytes: (any Channel) -> Int = ConnectionHandler.waitingBytes
+    /// Since when the peer sends and reads nothing, and what was unread then.
+    var stalled: (sinceNs: Int64, unreadBytes: Int)?
     /// The channel's last reported writability: asking the channel costs more than everything else done for a request.
-    private var isWritable = true
+    var isWritable = true
     /// Set after `TAIL`.
     var listener: DecisionListener?
     /// The peer, if it may use operators' commands; known once its credentials have been read.
@@ -140,12 +144,17 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection, TurnTaker
 
     /// Whether there is room for one more request: for its place among the waiting ones, and for its reply.
     private var hasRoom: Bool {
-        queue.count + host.gatheredCount < ProtocolBounds.maxPipelinedRequests
-            && output.readableBytes + queue.boxedBytes < ProtocolBounds.maxUnreadOutputBytes && isWritable && !isClogged
-            && !awaitsReport && context != nil
+        queue.count + host.gatheredCount < ProtocolBounds.maxPipelinedRequests && hasRoomForReplies && !awaitsReport
+            && context != nil
     }
 
-    private var mayRead: Bool { phase == .listening || phase == .open && !goesOnLater && hasRoom }
+    /// Also while earlier replies are unread, since many clients write a whole pipeline before they read.
+    var hasRoomForReplies: Bool {
+        let unreadBytes = output.readableBytes + queue.boxedBytes + (isClogged ? unverifiedBytes : 0)
+        return unreadBytes < ProtocolBounds.maxUnreadOutputBytes && isWritable
+    }
+
+    var mayRead: Bool { phase == .listening || phase == .open && !goesOnLater && hasRoom }
     private var mayTake: Bool { (phase == .open || phase == .draining) && hasRoom }
 
     func read(context: ChannelHandlerContext) {
@@ -384,7 +393,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection, TurnTaker
     // MARK: - What is held
 
     /// Reports to the host how much this connection holds.
-    private func account() {
+    func account() {
         guard context != nil, slot >= 0 else { return }
         let bytes =
             ServerBounds.bytesPerConnection + input.storageCapacity + output.storageCapacity + queue.bytes
@@ -395,47 +404,22 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection, TurnTaker
         host.hold(difference)
     }
 
-    /// Checks whether written output has left.
-    func verifyUnread() {
-        guard let context, unverifiedBytes > 0, !isClogged else { return }
-        guard unreadBytes(context.channel) > 0 else {
-            unverifiedBytes = 0
-            return account()
-        }
-        isClogged = true
-        noteUnread()
-        // An empty write after all others: when it completes, everything has left.
-        context.writeAndFlush(wrapOutboundOut(ByteBuffer())).assumeIsolated().whenComplete { [self] _ in
-            isClogged = false
-            unverifiedBytes = 0
-            noteUnread()
-            advance()
-        }
-    }
-
-    private static func unreadBytes(_ channel: any Channel) -> Int {
-        (try? channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
-    }
-
-    /// Records since when answers are unread.
-    private func noteUnread() {
-        if isWritable && !isClogged {
-            unwritableSinceNs = nil
-        } else if unwritableSinceNs == nil {
-            unwritableSinceNs = SystemClock.monotonicNs()
-        }
-    }
-
     /// Takes what the peer has sent by now, answers it, and closes. What it sends later fails at the peer, which so knows
     /// that it was not taken.
     func drain() {
         guard phase == .open || phase == .listening else { return }
+        // The end of the input follows what is still in the socket.
+        if !shutReading() { endInput() }
+    }
+
+    /// From now on what the peer sends fails. - Returns: whether it does.
+    @discardableResult
+    func shutReading() -> Bool {
         let isShut = try? context?.pipeline.syncOperations.withUnsafeTransportIfAvailable {
             (socket: NIOBSDSocket.Handle) in
             shutdown(socket, Int32(SHUT_RD)) == 0
         }
-        // The end of the input follows what is still in the socket.
-        if isShut != true { endInput() }
+        return isShut == true
     }
 
     /// Reads no more; what was read is answered, and then it closes.
@@ -458,28 +442,5 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection, TurnTaker
     func reject(_ error: FrameError) {
         queue.append(to: &output) { writer.writeError(error, to: &$0) }
         finish()
-    }
-
-    // MARK: - Sweeping
-
-    /// Checks for a frame that never ends and for answers that are not read.
-    func sweep(now: ClockReading) {
-        // While the handler does not read, a frame cannot end: that is not the peer's delay.
-        if frameBeganNs != nil && !mayRead { frameBeganNs = now.monotonicNs }
-        if let frameBeganNs, now.monotonicNs - frameBeganNs >= Int64(ProtocolBounds.maxFrameSeconds) * 1_000_000_000,
-            phase == .open
-        {
-            self.frameBeganNs = nil
-            reject(.tooSlow)
-            advance()
-        }
-        // What a listener leaves unread is bounded: it may stop its terminal for as long as it likes.
-        if let unwritableSinceNs, phase != .listening,
-            now.monotonicNs - unwritableSinceNs >= Int64(ProtocolBounds.maxUnreadSeconds) * 1_000_000_000
-        {
-            host.noteUnread()
-            cutOff()
-        }
-        verifyUnread()
     }
 }

@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import SluiceEngine
+import SluiceProtocol
 
 extension LimiterHost {
     /// Records that connections hold so many bytes more than before.
@@ -18,6 +19,18 @@ extension LimiterHost {
     }
 
     func noteUnread() { memory.unread += 1 }
+
+    /// A connection is closed because its peer sends and does not read. One line in a while, so that many such peers do not
+    /// fill the log.
+    func noteStalled(now: ClockReading) {
+        memory.unread += 1
+        let pauseNs = ServerBounds.flapWindowNs
+        if let stallLoggedNs, now.monotonicNs - stallLoggedNs < pauseNs { return }
+        stallLoggedNs = now.monotonicNs
+        logger.warning(
+            "a client sends more and does not read its answers, the connection is closed",
+            metadata: ["unread_bytes": "\(ProtocolBounds.maxUnreadOutputBytes)"])
+    }
 
     /// The bound is reached: closes the connections that hold most, until there is room again.
     func relieveMemory() {

@@ -43,6 +43,8 @@ final class LimiterHost {
     /// Whether memory must be relieved at the end of the turn.
     var wantsRelief = false
     var sweptPart = 0
+    /// When a connection that stalled was last logged.
+    var stallLoggedNs: Int64?
     var freedMemory = FreedMemory()
     /// Product and version of the store that was last connected; empty before.
     var storeDescription = ""

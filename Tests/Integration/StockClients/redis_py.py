@@ -6,6 +6,8 @@ import threading
 try:
     import redis
     import redis.asyncio
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 except ImportError:
     sys.exit(77)
 
@@ -51,6 +53,7 @@ def blocking(name, **options):
         pipeline.execute_command("CHECK", grant, "big")
     left = [fields(reply)["remaining"] for reply in pipeline.execute()]
     assert left == list(range(left[0], left[0] - 2000, -1)), left[:5]
+    long_pipeline(client, name, options)
     assert client.echo("still here") == "still here"
     assert client.info()["sluice_version"]
     transaction(client, grant)
@@ -63,6 +66,28 @@ def blocking(name, **options):
         assert named.execute_command("PEEK", grant, "big")[:2] == ["allowed", 1]
         named.close()
     ok(name)
+
+
+def long_pipeline(client, name, options):
+    """It is written to its end before anything is read: answers that no socket holds wait in the sidecar, up to its bound."""
+    grant = f"{GRANT}-{name}-" + "x" * 180
+    look_at([client.execute_command("CHECK", grant, "run") for _ in range(11)])
+    pipeline = client.pipeline(transaction=False)
+    for _ in range(2000):
+        pipeline.execute_command("CHECK", grant, "run")
+    assert {fields(reply)["verdict"] for reply in pipeline.execute()} == {"limit"}
+    # More than the bound: an error within seconds, where both would wait for each other.
+    once = redis.Redis(
+        unix_socket_path=PATH, decode_responses=True, socket_timeout=60, retry=Retry(NoBackoff(), 0), **options)
+    pipeline = once.pipeline(transaction=False)
+    for _ in range(20000):
+        pipeline.execute_command("PEEK", grant, "run")
+    try:
+        pipeline.execute()
+        raise AssertionError("no error")
+    except redis.ConnectionError as error:
+        assert "Broken pipe" in str(error) or "closed" in str(error) or "reset" in str(error), error
+    once.close()
 
 
 def transaction(client, grant):
