@@ -30,6 +30,8 @@ extension Integration {
             ("swift test", "it is what runs this test"),
             ("envoy -c", "it needs Envoy: tests run the same files with ports of their own"),
             ("scripts/plugs", "it installs proxies and clients, and takes minutes; its parts are tests here"),
+            ("cd deploy/swift-hummingbird", "it builds Hummingbird, some minutes; a test asks the same gateway"),
+            ("curl -i -H 'authorization: Bearer key-of-alice'", "that gateway is asked by a test"),
             ("nginx -p", "it needs nginx with Lua: tests run the same file with ports of their own"),
             ("haproxy -f", "it needs HAProxy: tests run the same file with ports of their own"),
             ("sluiced --socket /run/sluice/sluice.sock --grpc-socket", "needs /run/sluice; tests start the same"),
@@ -77,6 +79,7 @@ extension Integration {
             + [
                 "Sources/SluiceEngine/README.md", "Sources/SluiceRedis/README.md", "Sources/SluiceEnvoy/README.md",
                 "Sources/SluiceGRPC/README.md", "deploy/envoy/README.md", "deploy/lua/README.md",
+                "deploy/swift-hummingbird/README.md",
                 ".github/CONTRIBUTING.md", ".github/CHANGELOG.md", ".github/SECURITY.md",
             ]
 

@@ -4,7 +4,8 @@ import Testing
 
 extension Integration {
     /// What deploy/ has for gateways without Envoy: nginx and HAProxy with Lua, each with its configuration there and real
-    /// HTTP requests; Go and Node with what their pages show; and the example gateway with MCP clients. `scripts/plugs` installs what they need; what is not there is skipped, and the run says so.
+    /// HTTP requests; Go and Node with what their pages show; Hummingbird with its middleware; and the example gateway with MCP
+    /// clients. `scripts/plugs` installs what they need; what is not there is skipped, and the run says so.
     @Suite struct Plugs {
         private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("Plugs").path
@@ -16,7 +17,7 @@ extension Integration {
         static let tries = [
             "proxies.py nginx", "proxies.py haproxy", "proxies.py haproxy-2.8",
             "mcp_clients.py nginx", "mcp_clients.py haproxy", "mcp_clients.py gateway",
-            "callers.py redigo", "callers.py go-redis", "callers.py node",
+            "callers.py redigo", "callers.py go-redis", "callers.py node", "hummingbird.py",
         ]
 
         /// The MCP SDK and its clients are where `scripts/envoy` puts them.

@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from clients import Client, command
-from stage import INSTALLED, POLICY, Backend, Proxy, find
+from clients import Client, command, hummingbird
+from stage import INSTALLED, POLICY, Backend, Hummingbird, Proxy, find
 
 from support import Redis, Sidecar, overload, wait_until
 
@@ -81,14 +81,14 @@ class Asyncio(Plug):
 
 
 class Behind(Plug):
-    """A proxy, over one connection of HTTP; its time includes the request to the server behind."""
+    """A gateway, over one connection of HTTP; the time of a proxy includes the request to the server behind."""
 
-    def __init__(self, kind: str, path: str) -> None:
-        self._proxy = Proxy(kind, path, Backend(), is_patient=False, grant="many")
-        self._connection = http.client.HTTPConnection("127.0.0.1", self._proxy.port, timeout=60)
+    def __init__(self, gate: Proxy | Hummingbird, key: str) -> None:
+        self._gate, self._key = gate, key
+        self._connection = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=60)
 
     def see(self, grant: str, tool: str) -> str:
-        self._connection.request("GET", f"/tools/{tool}", headers={"authorization": "Bearer key-of-bob"})
+        self._connection.request("GET", f"/tools/{tool}", headers={"authorization": f"Bearer {self._key}"})
         response = self._connection.getresponse()
         body = response.read().decode()
         rule = body.split('"rule":"')[1].split('"')[0] if '"rule"' in body else ""
@@ -96,7 +96,7 @@ class Behind(Plug):
 
     def close(self) -> None:
         self._connection.close()
-        self._proxy.close()
+        self._gate.close()
 
 
 class Program(Plug):
@@ -136,7 +136,12 @@ def plugs(wanted: list[str]) -> dict[str, Callable[[str], Plug]]:
     found: dict[str, Callable[[str], Plug]] = {"Python": Blocking, "Python, asyncio": Asyncio}
     for kind, name in [("nginx", "nginx, Lua"), ("haproxy", "HAProxy, Lua")]:
         if find(kind) and (not wanted or name in wanted):
-            found[name] = lambda path, kind=kind: Behind(kind, path)  # type: ignore[misc]
+            found[name] = lambda path, kind=kind: Behind(  # type: ignore[misc]
+                Proxy(kind, path, Backend(), is_patient=False, grant="many"), "key-of-bob")
+    if not wanted or "Swift, Hummingbird" in wanted:
+        with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):
+            program = hummingbird()
+            found["Swift, Hummingbird"] = lambda path: Behind(Hummingbird(program, path, is_patient=False), "key-of-many")
     for client, name in [("redigo", "Go, redigo"), ("go-redis", "Go, go-redis"), ("node", "Node, node-redis")]:
         if wanted and name not in wanted:
             continue

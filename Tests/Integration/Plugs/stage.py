@@ -140,7 +140,38 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-class Proxy:
+def end(process: subprocess.Popen[Any]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(20)
+
+
+class Asked:
+    """What listens on a port of loopback, and is asked over HTTP."""
+
+    port: int
+
+    def ask(
+        self, path: str, body: bytes | str | None = None, key: str | None = "alice", headers: dict[str, str] | None = None,
+        method: str | None = None,
+    ) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            words = dict(headers or {})
+            if key:
+                words["Authorization"] = f"Bearer key-of-{key}"
+            if body is not None:
+                words.setdefault("Content-Type", "application/json")
+            connection.request(method or ("GET" if body is None else "POST"), path, body, words)
+            return Reply(connection.getresponse())
+        finally:
+            connection.close()
+
+
+class Proxy(Asked):
     """nginx or HAProxy with its configuration in deploy/: only the addresses, the socket and folders are others, and
     what the caller bob is called. `change` replaces something else; `mcp_port` is that of an MCP server, if it is another.
 
@@ -195,27 +226,27 @@ class Proxy:
         with open(os.path.join(self.folder, "log"), encoding="utf-8", errors="replace") as file:
             return file.read()
 
-    def ask(
-        self, path: str, body: bytes | str | None = None, key: str | None = "alice", headers: dict[str, str] | None = None,
-        method: str | None = None,
-    ) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            words = dict(headers or {})
-            if key:
-                words["Authorization"] = f"Bearer key-of-{key}"
-            if body is not None:
-                words.setdefault("Content-Type", "application/json")
-            connection.request(method or ("GET" if body is None else "POST"), path, body, words)
-            return Reply(connection.getresponse())
-        finally:
-            connection.close()
+    def close(self) -> None:
+        end(self.process)
+        shutil.rmtree(self.folder)
+
+
+class Hummingbird(Asked):
+    """The example gateway of deploy/swift-hummingbird."""
+
+    def __init__(self, program: str, socket_path: str, *, fail: str = "closed", is_patient: bool = True) -> None:
+        words = [program, socket_path, "0", fail, "20000" if is_patient else "250"]
+        self.errors = tempfile.NamedTemporaryFile(prefix="sluice-gateway-")
+        self.process = subprocess.Popen(
+            words, preexec_fn=_end_with_parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+        assert self.process.stdout
+        self.port = int(self.process.stdout.readline())
+
+    @property
+    def log(self) -> str:
+        with open(self.errors.name, encoding="utf-8") as file:
+            return file.read()
 
     def close(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(20)
-        shutil.rmtree(self.folder)
+        end(self.process)
+        self.errors.close()
