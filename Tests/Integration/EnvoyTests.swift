@@ -89,6 +89,18 @@ extension Integration {
             return try await SidecarProcess(policy: policy, over: redis, arguments: arguments)
         }
 
+        /// What the sidecars in other gateways' pods are started with.
+        @Test(arguments: ["istio/mcp-gate.yaml", "envoy-gateway/mcp-gate.yaml"])
+        func flagsInPodsAreThere(_ file: String) async throws {
+            let help = try ChildProcess(try SidecarProcess.program(), ["--help"])
+            #expect(try await help.wait() == .exited(status: 0))
+            let flags = try Self.example(file).split(whereSeparator: \.isNewline).compactMap { line in
+                line.split(separator: "- --").dropFirst().first?.split(separator: "=").first.map { "--\($0)" }
+            }
+            #expect(flags.contains("--policy") && flags.count >= 6)
+            #expect(flags.filter { !help.output.contains("\($0) ") } == [])
+        }
+
         @Test func anAddressThatOthersReachNeedsAWord() async throws {
             let place = try Place()
             let errors = try await SidecarProcess.startErrors(place.arguments + ["--grpc-listen", "0.0.0.0:0"])
