@@ -1,5 +1,5 @@
 'use strict';
-// Asks Sluice, the rate-limiter sidecar, from Node 18 or newer, with node-redis 4:
+// Asks Sluice, the rate-limiter sidecar, from Node 18 or newer, with node-redis 4, 5 or 6:
 //
 //   const { Sluice } = require('./sluice');
 //   const sluice = new Sluice('/run/sluice/sluice.sock');
@@ -66,6 +66,8 @@ class Sluice {
     this.#log = log;
     this.#client = createClient({
       socket: { path, connectTimeout: timeoutMs, reconnectStrategy: () => RECONNECT_MS },
+      // Lists, as `check` reads them: node-redis 6 asks for maps otherwise.
+      RESP: 2,
       // Without this, checks wait for a sidecar that is missing, for ever.
       disableOfflineQueue: true,
       commandsQueueMaxLength: MAX_IN_FLIGHT,

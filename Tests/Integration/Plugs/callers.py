@@ -66,8 +66,8 @@ def faults(client: Client, sidecar: Sidecar, redis: Redis) -> None:
 
 def stubs() -> None:
     answer: list[bytes | None] = [b""]
-    # What clients ask while they connect is answered as by an old server.
-    other = {"HELLO": b"-ERR unknown command\r\n", "PING": b"+PONG\r\n"}
+    # What clients ask while they connect.
+    other = {"HELLO": b"*2\r\n$6\r\nserver\r\n$6\r\nsluice\r\n", "PING": b"+PONG\r\n"}
     stub = Stub(lambda words: answer[0] if words[0] == "CHECK" else other.get(words[0].upper(), b"+OK\r\n"))
     for what, given, rule in [
         ("it ends while it is asked", None, "(lost)"), ("it says BUSY", b"-BUSY too many checks wait\r\n", "(busy)"),
