@@ -273,7 +273,7 @@ package struct GRPCStreams {
     /// Answers with a status alone.
     private func reject(_ id: Int, _ status: GRPCStatus, isEnded: Bool, _ actions: inout [Action]) {
         var headers = Self.head
-        for (name, value, _) in Self.trailers(status) { headers.add(name: name, value: value) }
+        headers.add(contentsOf: Self.trailers(status))
         actions.append(.send(Self.headers(id, headers, endStream: true)))
         if !isEnded { reset(id, &actions) }
     }

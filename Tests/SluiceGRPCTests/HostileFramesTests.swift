@@ -233,6 +233,21 @@ private final class RawPeer {
         #expect(peer.handler.heldBytes == 0)
     }
 
+    /// A peer may allow a table of compressed headers of any size: what callers' words make different is not put there.
+    @Test func messagesOfErrorsFillNoTable() throws {
+        let peer = try RawPeer()
+        defer { peer.finish() }
+        peer.send(HTTP2Bytes.setting(1, 0x7FFF_FFFF))
+        let path = "/no.such.Service/" + String(repeating: "Method", count: 10)
+        let lengths = try stride(from: 1, to: 7, by: 2).map { stream in
+            peer.send(HTTP2Bytes.request(stream, path: path) + HTTP2Bytes.message(stream, []))
+            let answer = peer.frames().first { $0.stream == stream && $0.kind == HTTP2Bytes.Kind.headers.rawValue }
+            return try #require(answer).payload.count
+        }
+        #expect(lengths[1] == lengths[2] && lengths[2] > 20, "\(lengths)")
+        #expect(peer.isOpen)
+    }
+
     @Test func manyUpdatesOfWindowsSendNothing() throws {
         let peer = try RawPeer()
         defer { peer.finish() }
