@@ -71,7 +71,13 @@ extension Integration {
             var arguments = ["--grpc-socket", folder.path("grpc.sock"), "--grpc-budget", "5s"]
             let policy: String
             switch script {
-            case .clients, .gate, .olderGate, .api, .olderAPI: policy = try example("envoy/policy.json")
+            case .clients, .api, .olderAPI: policy = try example("envoy/policy.json")
+            case .gate, .olderGate:
+                // And a limit of each session.
+                let limit = Document.limit("notes", max: 2, #""scope": "session""#)
+                let tools = try example("envoy/policy.json").components(separatedBy: #""tools": {"#)
+                try #require(tools.count == 2)
+                policy = tools.joined(separator: #""tools": {"note": {"limits": [\#(limit)]},"#)
             case .tokens:
                 policy = try example("envoy/llm-policy.json")
                 arguments += ["--gateways", try folder.write(example("envoy/llm-gateways.json"), to: "gateways.json")]

@@ -1,4 +1,4 @@
-"""An MCP server whose tool counts its calls in a file. Arguments: its port, the file."""
+"""An MCP server whose tools count their calls in a file. Arguments: its port, the file; `json` for answers that are no streams."""
 import sys
 
 from mcp.server.mcpserver import MCPServer
@@ -20,4 +20,11 @@ def forbidden(task: str) -> str:
     return "done"
 
 
-server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+@server.tool()
+def note(text: str) -> str:
+    with open(sys.argv[2], "a", encoding="utf-8") as calls:
+        calls.write("note\n")
+    return "noted"
+
+
+server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]), json_response="json" in sys.argv[3:])

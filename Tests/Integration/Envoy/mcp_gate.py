@@ -27,7 +27,7 @@ open(calls, "w").close()
 port = free_port()
 with open(os.path.join(folder, "server.log"), "w") as log:
     server = subprocess.Popen(
-        [sys.executable, os.path.join(EXAMPLES, "tool_server.py"), str(port), calls],
+        [sys.executable, os.path.join(EXAMPLES, "tool_server.py"), str(port), calls] + (["json"] if sends_body else []),
         stdout=log, stderr=log)
 atexit.register(server.kill)
 envoy = Envoy(example, grpc_socket, port, folder)
@@ -39,9 +39,18 @@ def seen():
         return file.read().split()
 
 
+#: In which form the server's answers to calls came through.
+kinds = set()
+
+
+async def note_kind(response):
+    if response.request.method == "POST" and response.status_code == 200:
+        kinds.add(response.headers.get("content-type", "").split(";")[0])
+
+
 async def agent(mode, key):
     """An agent that goes on after its tenth call."""
-    async with httpx2.AsyncClient(headers={"x-api-key": key}) as http:
+    async with httpx2.AsyncClient(headers={"x-api-key": key}, event_hooks={"response": [note_kind]}) as http:
         async with Client(streamable_http_client(f"http://127.0.0.1:{envoy.port}/mcp", http_client=http), mode=mode) as client:
             tools = [tool.name for tool in (await client.list_tools()).tools]
             check("opencode_run" in tools, f"{mode}: what is no call passes", tools)
@@ -60,6 +69,17 @@ async def agent(mode, key):
             check("forbidden" not in seen(), f"{mode}: the server never saw that either")
 
 
+async def sessions(key):
+    """A limit of two in each session."""
+    passed = []
+    async with httpx2.AsyncClient(headers={"x-api-key": key}) as http:
+        for _ in range(2):
+            async with Client(streamable_http_client(f"http://127.0.0.1:{envoy.port}/mcp", http_client=http), mode="legacy") as client:
+                results = [await client.call_tool("note", {"text": "x"}) for _ in range(3)]
+                passed.append([not result.is_error for result in results])
+    check(passed == [[True, True, False]] * 2, "a limit of a session counts in each session of its own", passed)
+
+
 def call(identity, tool="opencode_run", method="tools/call"):
     message = {"jsonrpc": "2.0", "method": method, "params": {"name": tool, "arguments": {"task": "raw"}}}
     if identity is not None:
@@ -72,6 +92,10 @@ if time.time() % 60 > 40:
     time.sleep(60 - time.time() % 60 + 0.1)
 anyio.run(agent, "legacy", "key-of-alice")
 anyio.run(agent, "auto", "key-of-bob")
+# What is denied is JSON, whatever the server sends.
+expected = {"application/json"} if sends_body else {"application/json", "text/event-stream"}
+check(kinds == expected, f"answers come as the server sends them: {' and '.join(sorted(kinds))}", kinds)
+anyio.run(sessions, "key-of-alice")
 
 # alice-laptop has used up its limit. What the gate answers to messages as they are:
 before = len(seen())
