@@ -51,19 +51,22 @@ extension Integration {
             let stage = try await Stage()
             let codes = try await onThreads(Self.attackers) { _ in
                 let peer = try stage.peer(beginning: flood.beginning(Self.path))
+                var bytes: [UInt8] = []
                 for index in 0..<10_000 {
+                    // The server reads no more while its answers are unread.
+                    if index % 16 == 0 { bytes += peer.available() }
                     // The connection may be closed at any frame.
                     guard (try? peer.send(flood.frames(index, Self.path))) != nil else {
-                        return HTTP2Bytes.goAwayCode(peer.untilGone())
+                        return HTTP2Bytes.goAwayCode(bytes + peer.untilGone())
                     }
                 }
-                guard flood.isRate else { return HTTP2Bytes.goAwayCode(peer.untilGone()) }
+                guard flood.isRate else { return HTTP2Bytes.goAwayCode(bytes + peer.untilGone()) }
                 // A machine that is busy reads more slowly than the bound.
-                try? peer.send(HTTP2Bytes.frame(.ping, HTTP2Bytes.number(0x77, bytes: 8)))
-                var bytes: [UInt8] = []
+                let last = HTTP2Bytes.number(0x7777_7777, bytes: 8)
+                try? peer.send(HTTP2Bytes.frame(.ping, last))
                 while let more = try? peer.some(), !more.isEmpty {
                     bytes += more
-                    if HTTP2Bytes.frames(bytes).contains(where: { $0.payload.last == 0x77 }) { return flood.code }
+                    if HTTP2Bytes.frames(bytes).contains(where: { $0.payload == last }) { return flood.code }
                 }
                 return HTTP2Bytes.goAwayCode(bytes)
             }

@@ -126,6 +126,13 @@ package final class RedisClient {
         max(0, Glibc.send(socket, bytes, bytes.count, Int32(MSG_NOSIGNAL | MSG_DONTWAIT)))
     }
 
+    /// What has come and was not read, as it is; empty if there is nothing.
+    package func available() -> [UInt8] {
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        let count = recv(socket, &chunk, chunk.count, Int32(MSG_DONTWAIT))
+        return Array(chunk.prefix(max(0, count)))
+    }
+
     /// Closes the sending side; answers can still be read.
     package func closeWriting() { shutdown(socket, Int32(SHUT_WR)) }
 
