@@ -44,7 +44,7 @@ class LLM(http.server.BaseHTTPRequestHandler):
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), LLM)
 threading.Thread(target=server.serve_forever, daemon=True).start()
-envoy = Envoy("llm-tokens.yaml", grpc_socket, server.server_address[1], folder)
+envoy = Envoy("llm-tokens.yaml", grpc_socket, server.server_address[1], folder, patient=True)
 channel = grpc.insecure_channel("unix:" + grpc_socket)
 look = channel.unary_unary(
     "/kuadrant.service.ratelimit.v1.RateLimitService/CheckRateLimit", rls.RateLimitRequest.SerializeToString,
