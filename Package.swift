@@ -95,7 +95,9 @@ let package = Package(
             "SluiceRedis", ["SluiceEngine", "SluicePolicy", "CHiredis", nioCore, nioPosix, nioSSL, logging],
             resources: [
                 .embedInCode("Scripts/prelude.lua"), .embedInCode("Scripts/charge.lua"),
-                .embedInCode("Scripts/counters.lua"), .embedInCode("Scripts/decide.lua"),
+                .embedInCode("Scripts/charge_rest.lua"), .embedInCode("Scripts/usage.lua"),
+                .embedInCode("Scripts/checks.lua"), .embedInCode("Scripts/counters.lua"),
+                .embedInCode("Scripts/decide.lua"),
                 .embedInCode("Scripts/Algorithms/fixed_window.lua"),
                 .embedInCode("Scripts/Algorithms/sliding_window.lua"),
                 .embedInCode("Scripts/Algorithms/sliding_log.lua"),

@@ -245,6 +245,39 @@ import Testing
         #expect(life > 3_000_000 && life <= 3_600_000)
     }
 
+    @Test func aHeartbeatRenewsTheMarker() async throws {
+        let marker = "sluice:2:replica:0000000000000007"
+        _ = try await run(1) { $0.add(TestCharge(key: "a", max: 9)) }
+        try redis.command("PERSIST", marker)
+        _ = try await run(2) { $0.add(TestCharge(key: "a", max: 9)) }
+        #expect(try redis.command("PTTL", marker) == .integer(-1))
+        _ = try await run(3) { $0.add([.slots("c", max: 5, holdMs: 6)], reserve: "a") }
+        #expect(try redis.command("PTTL", marker).integer.map { $0 > 3_000_000 } == true)
+    }
+
+    @Test func whatIsNotSimplyAdmittedIsDecidedInItsPlace() async throws {
+        try redis.command("SET", "full", "5")
+        try redis.command("SET", "odd", "x")
+        let reply = try await run(1) {
+            for _ in 0..<2 {
+                $0.add(TestCharge(key: "a", max: 9))
+                $0.add(cost: 2, count: 2, TestCharge(key: "b", max: 9), TestCharge(key: "full", max: 7))
+                $0.add(TestCharge(key: "a", max: 9), TestCharge(key: "odd", max: 9))
+                $0.add(TestCharge(key: "a", max: 9))
+                $0.add(cost: 9, TestCharge(key: "a", max: 9))
+                $0.add(count: 0, TestCharge(key: "a", max: 9))
+                $0.add(TestCharge(key: "past", max: 9, window: 1000..<2000))
+                $0.add(cost: 3, TestCharge(key: "a", max: 9), TestCharge(key: "c", max: 9))
+            }
+        }
+        #expect(
+            reply.results == [
+                1, 1, 1, 2, 7, -2, 1, 2, 0, 2, 1, 2, -1, 1, 5, 3,
+                1, 6, 0, 2, 7, -2, 1, 7, 0, 7, 1, 7, -1, 0, 7, 3,
+            ])
+        #expect(try redis.command("MGET", "a", "b", "c").elements?.map(\.text) == ["7", "2", "3"])
+    }
+
     @Test func largeNumbersStayExact() async throws {
         let trillion: Int64 = 1_000_000_000_000
         try redis.command("SET", "near", "9007199254740989")

@@ -24,16 +24,18 @@ import Testing
         batch.add(TestCharge(key: "k3", max: 10, window: 0..<60_000))
         let header: [UInt8] = [
             0xa3, 0x33, 0x30, 0x30,  // sequence "300"
+            0xa3, 0x32, 0x39, 0x39,  // the one before, "299"
+            0xcd, 0x01, 0x2c,  // sequence 300
             0xcd, 0x01, 0x2b,  // acknowledged 299
             0x00,  // floor
             0xa7, 0x33, 0x36, 0x30, 0x30, 0x30, 0x30, 0x30,  // the marker's time to live, "3600000"
+            0x00,  // which does not begin again
             0x00,  // the acknowledged data loss
             0x00,  // what must have run
-            0x92, 0x00, 0xcd, 0xea, 0x60,  // windows: 0, 60,000
-            0x92,  // two shapes
-            0x95, 0x01, 0x01, 0x01, 0x0a, 0x00,
-            0x95, 0x02, 0x03, 0x01, 0xcc, 0xc8, 0x01,
-            0x96, 0x01, 0x01, 0x02, 0x01, 0x01, 0x01,  // entries: three runs of one each
+            0x1b,  // the runs begin at 27
+            0x01, 0x01, 0xa1, 0x31, 0x01, 0x00, 0xcd, 0xea, 0x60, 0x0a, 0x00,  // from 11 on, a shape
+            0x02, 0x03, 0xa1, 0x36, 0x01, 0x00, 0xcd, 0xea, 0x60, 0xcc, 0xc8, 0x01,  // from 19 on, another
+            0x0b, 0x01, 0x13, 0x01, 0x0b, 0x01,  // three runs of one each
         ]
         let expected =
             Array(
@@ -72,17 +74,17 @@ import Testing
             batch.add(TestCharge(key: "a\(i)", max: 5, window: 0..<1), TestCharge(key: "b\(i)", max: 6, window: 0..<2))
             batch.add(count: 2, TestCharge(key: "c\(i)", max: 5, window: 0..<1))
         }
-        // Windows [0, 1, 0, 2], two shapes, and 400 runs of one entry.
+        // Two shapes, from 11 and from 23 on, and from 31 on 400 runs of one entry.
         let tail: [UInt8] =
-            [0x94, 0, 1, 0, 2, 0x92, 0x98, 1, 1, 1, 5, 0, 2, 6, 0, 0x95, 1, 2, 1, 5, 0, 0xdc, 0x03, 0x20]
-            + (0..<200).flatMap { _ in [1, 1, 2, 1] as [UInt8] }
+            [31, 1, 1, 0xa1, 0x31, 2, 0, 1, 5, 0, 0, 2, 6, 0, 1, 2, 0xa1, 0x32, 1, 0, 1, 5, 0]
+            + (0..<200).flatMap { _ in [11, 1, 23, 1] as [UInt8] }
         #expect(header(batch, count: tail.count) == tail)
     }
 
     @Test func neighboursOfOneShapeAreARun() {
         var batch = Batch(sequence: 1)
         for i in 0..<300 { batch.add(count: i < 200 ? 1 : 2, TestCharge(key: "a\(i)", max: 5, window: 0..<1)) }
-        let tail: [UInt8] = [0x94, 1, 0xcc, 200, 2, 100]
+        let tail: [UInt8] = [11, 0xcc, 200, 19, 100]
         #expect(header(batch, count: tail.count) == tail)
     }
 
@@ -90,7 +92,11 @@ import Testing
         var batch = Batch(sequence: 1)
         for i in 0..<Int64(100) { batch.add(TestCharge(key: "a", max: i % 50, window: i % 40..<1_000)) }
         // It still ends in one run for each entry, each naming a shape of its own.
-        let tail: [UInt8] = [0xdc, 0, 200] + (1...100).flatMap { [$0, 1] as [UInt8] }
+        let tail = (0..<100).flatMap { number -> [UInt8] in
+            let place = UInt16(11 + 8 * number)
+            let bytes = [UInt8(place >> 8), UInt8(truncatingIfNeeded: place)]
+            return (place < 128 ? [bytes[1]] : place < 256 ? [0xcc, bytes[1]] : [0xcd] + bytes) + [1]
+        }
         #expect(header(batch, count: tail.count) == tail)
     }
 
@@ -106,7 +112,7 @@ import Testing
         for (value, bytes) in values {
             var batch = Batch(sequence: 1)
             batch.add(TestCharge(key: "a", max: value, window: 0..<1))
-            let tail = [1, 1, 1] + bytes + [0, 0x92, 1, 1]
+            let tail = [19, 1, 1, 0xa1, 0x31, 1, 0, 1] + bytes + [0, 11, 1]
             #expect(header(batch, count: tail.count) == tail)
         }
     }
@@ -230,7 +236,8 @@ import Testing
         let reply = try #require(try reader.next())
         var decoder = BatchReplyDecoder()
         return try decoder.decode(
-            reply, of: BatchScript(for: batch), expecting: batch.entries.map { ExpectedEntry($0, of: batch) })
+            reply, of: BatchScript(for: batch), sequence: batch.sequence,
+            expecting: batch.entries.map { ExpectedEntry($0, of: batch) })
     }
 
     private var batch: Batch {
@@ -253,6 +260,20 @@ import Testing
         #expect(undecided.results == [-2, -1] && undecided.words == ["ERR"])
         #expect(try decode("*3\r\n:0\r\n:17\r\n:0\r\n", batch).status == .forgot)
         #expect(try decode("*3\r\n:-1\r\n:17\r\n:9\r\n", batch).status == .outOfOrder)
+    }
+
+    @Test func aTimeAloneSaysThatTheBatchBeforeRanLast() throws {
+        var next = batch
+        next.sequence = 30
+        let reply = try decode("*4\r\n:17\r\n:5\r\n:6\r\n:0\r\n", next)
+        #expect(reply.status == .ran && reply.timeMs == 17 && reply.previousSequence == 29)
+        #expect(reply.results == [2, 5, 6, 1, 0] && reply.words.isEmpty)
+        let odd = ["*4\r\n:-2\r\n", "*4\r\n:9223372036854775807\r\n", "*5\r\n:17\r\n:4\r\n", "*3\r\n:17\r\n"]
+        for head in odd {
+            #expect(throws: BatchReplyError.self) { try decode(head + ":5\r\n:6\r\n:0\r\n", next) }
+        }
+        // Other batches have a head in any case.
+        #expect(throws: BatchReplyError.self) { try decode("*4\r\n:17\r\n:5\r\n:6\r\n:0\r\n", operations) }
     }
 
     @Test func readsWhyAReservationWasNotSettled() throws {

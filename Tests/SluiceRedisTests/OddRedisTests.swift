@@ -118,7 +118,8 @@ private struct DirectStore {
         }
         do throws(BatchReplyError) {
             let entries = batch.entries.map { ExpectedEntry($0, of: batch) }
-            return .reply(.success(try decoder.decode(flat, of: script, expecting: entries)))
+            return .reply(
+                .success(try decoder.decode(flat, of: script, sequence: batch.sequence, expecting: entries)))
         } catch {
             failures.append(error.reason)
             return .nonsense(error.reason)

@@ -26,7 +26,7 @@ import Testing
                 if !isCalm && Int.random(in: 0..<3, using: &oddities) == 0 { flat.spoil(&oddities) }
                 do throws(BatchReplyError) {
                     let decoded = try decoder.decode(
-                        flat, of: BatchScript(for: batch),
+                        flat, of: BatchScript(for: batch), sequence: batch.sequence,
                         expecting: batch.entries.map { ExpectedEntry($0, of: batch) })
                     understood += 1
                     return .reply(.success(decoded))
@@ -64,10 +64,14 @@ extension FlatReply {
         var words = reply.words.makeIterator()
         let isInPlace = BatchScript(for: batch) == .charge && reply.status == .ran
         append(.array)
-        if isInPlace { append(.array, value: 3) }
-        append(.integer, value: reply.status.rawValue)
-        append(.integer, value: reply.timeMs)
-        append(.integer, value: reply.status == .forgot ? reply.forgotSinceMs : reply.previousSequence)
+        if isInPlace, reply.previousSequence == batch.sequence - 1 {
+            append(.integer, value: reply.timeMs)
+        } else {
+            if isInPlace { append(.array, value: 3) }
+            append(.integer, value: reply.status.rawValue)
+            append(.integer, value: reply.timeMs)
+            append(.integer, value: reply.status == .forgot ? reply.forgotSinceMs : reply.previousSequence)
+        }
         var at = 0
         func next() -> Int64 {
             at += 1

@@ -41,8 +41,10 @@ package struct BatchEncoder {
     /// An entry that represents all entries of the same form.
     private struct Shape {
         var entry: Int
-        /// Where its windows begin in `shapeWindows`.
-        var firstWindow: Int
+        /// Where its windows begin in `shapeWindows`; only for `decide.lua`.
+        var firstWindow = 0
+        /// Where it begins in ARGV[1], from 1; only for `charge.lua`.
+        var place = 0
     }
 
     /// Neighbours of one shape.
@@ -105,53 +107,75 @@ package struct BatchEncoder {
 
     private static let markerTimeToLive = String(RedisBounds.markerTimeToLiveMs)
 
+    /// Where the body's own values begin in ARGV[1], from 1.
+    private static let bodyPlace = 10
+
     /// Fills `header` with ARGV[1].
     private mutating func describe(_ batch: borrowing Batch, for script: BatchScript) {
         collectShapes(batch)
         header.removeAll()
-        header.write(String(batch.chargesNothing ? -batch.sequence : batch.sequence))
+        let sequence = batch.chargesNothing ? -batch.sequence : batch.sequence
+        header.write(String(sequence))
+        header.write(String(batch.sequence - 1))
+        header.write(sequence)
         header.write(batch.acknowledgedSequence)
         header.write(batch.isStoreBehind ? -batch.minTimeMs : batch.minTimeMs)
         header.write(Self.markerTimeToLive)
+        // Every replica has a heartbeat, which is no plain batch, once a second: that is enough.
+        header.write(script == .decide ? 1 : 0)
         header.write(batch.forgotSinceMs)
         header.write(batch.requiredSequence)
-        header.writeArray(count: windows.count)
-        for bound in windows { header.write(bound) }
-        header.writeArray(count: shapes.count)
-        for shape in shapes {
-            switch script {
-            case .charge: writePlain(shape, of: batch)
-            case .decide: write(shape, of: batch)
-            }
-        }
         switch script {
-        case .charge:
-            header.writeArray(count: runs.count * 2)
-            for run in runs {
-                header.write(Int64(run.shape))
-                header.write(Int64(run.length))
-            }
-        case .decide:
-            header.writeArray(count: batch.entries.count)
-            for run in runs {
-                for _ in 0..<run.length { header.write(Int64(run.shape)) }
-            }
-            writeAnswers(of: batch)
+        case .charge: describePlain(batch)
+        case .decide: describeTracked(batch)
+        }
+    }
+
+    /// All in one list: Redis makes one table of it. With `EngineBounds.maxChargesPerBatch` counters and as many shapes it has
+    /// some 5,200 values; Lua takes 8,000 at once.
+    private mutating func describePlain(_ batch: borrowing Batch) {
+        var place = Self.bodyPlace + 1
+        for number in shapes.indices {
+            shapes[number].place = place
+            place += 4 + 4 * batch.entries[shapes[number].entry].chargeCount
+        }
+        header.write(Int64(place))
+        for shape in shapes { writePlain(shape, of: batch) }
+        for run in runs {
+            header.write(Int64(shapes[run.shape - 1].place))
+            header.write(Int64(run.length))
         }
     }
 
     private mutating func writePlain(_ shape: Shape, of batch: borrowing Batch) {
         let entry = batch.entries[shape.entry]
-        header.writeArray(count: 2 + 3 * entry.chargeCount)
-        header.write(entry.cost)
         // A count above what any limit admits need not be sent, and keeps the script's product of both exact.
-        header.write(min(entry.count, RedisBounds.maxCostPerEntry / entry.cost))
+        let count = min(entry.count, RedisBounds.maxCostPerEntry / entry.cost)
+        header.write(entry.cost)
+        header.write(count)
+        header.write(String(entry.cost * count))
+        header.write(Int64(entry.chargeCount))
         for i in 0..<entry.chargeCount {
             let charge = batch.charges[entry.firstCharge + i]
-            header.write(Int64(shapeWindows[shape.firstWindow + i]))
-            header.write(charge.quota.max)
+            header.write(charge.quota.windowStartMs)
+            header.write(charge.quota.windowEndMs)
+            // In Lua 2^53 + 1 equals 2^53, so no usage may reach 2^53.
+            header.write(min(charge.quota.max, Quota.maxExact - 1))
             header.write(charge.verifiesTimeToLive ? 1 : 0)
         }
+    }
+
+    private mutating func describeTracked(_ batch: borrowing Batch) {
+        collectWindows(batch)
+        header.writeArray(count: windows.count)
+        for bound in windows { header.write(bound) }
+        header.writeArray(count: shapes.count)
+        for shape in shapes { write(shape, of: batch) }
+        header.writeArray(count: batch.entries.count)
+        for run in runs {
+            for _ in 0..<run.length { header.write(Int64(run.shape)) }
+        }
+        writeAnswers(of: batch)
     }
 
     private mutating func write(_ shape: Shape, of batch: borrowing Batch) {
@@ -244,9 +268,7 @@ package struct BatchEncoder {
     }
 
     private mutating func collectShapes(_ batch: borrowing Batch) {
-        windows.removeAll(keepingCapacity: true)
         shapes.removeAll(keepingCapacity: true)
-        shapeWindows.removeAll(keepingCapacity: true)
         runs.removeAll(keepingCapacity: true)
         for index in batch.entries.indices {
             // Neighbours are the most likely to have the same shape.
@@ -264,12 +286,21 @@ package struct BatchEncoder {
         where Self.look(batch, index, like: shapes[number]) {
             return number + 1
         }
-        shapes.append(Shape(entry: index, firstWindow: shapeWindows.count))
-        let entry = batch.entries[index]
-        for i in 0..<entry.chargeCount {
-            shapeWindows.append(window(of: batch.charges[entry.firstCharge + i]))
-        }
+        shapes.append(Shape(entry: index))
         return shapes.count
+    }
+
+    /// Fills `windows` and `shapeWindows`.
+    private mutating func collectWindows(_ batch: borrowing Batch) {
+        windows.removeAll(keepingCapacity: true)
+        shapeWindows.removeAll(keepingCapacity: true)
+        for number in shapes.indices {
+            shapes[number].firstWindow = shapeWindows.count
+            let entry = batch.entries[shapes[number].entry]
+            for i in 0..<entry.chargeCount {
+                shapeWindows.append(window(of: batch.charges[entry.firstCharge + i]))
+            }
+        }
     }
 
     private mutating func window(of charge: Batch.Charge) -> Int {

@@ -51,7 +51,8 @@ struct BatchExchange {
         if let error = reply.error { return receive(error, for: slot, bySentinels: bySentinels) }
         do throws(BatchReplyError) {
             let sent = pipeline.slot(slot)
-            let answer = try decoder.decode(reply, of: sent.script, expecting: sent.entries)
+            let answer = try decoder.decode(
+                reply, of: sent.script, sequence: sent.sequence, expecting: sent.entries)
             pipeline.setResult(.success(answer), of: slot)
             // A right that went after the handshake: the next one finds out what is still possible.
             if !refusesRecords, let error = answer.words.lazy.map(RedisError.init).first(where: \.isForbidden) {

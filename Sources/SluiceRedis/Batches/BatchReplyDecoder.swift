@@ -52,13 +52,21 @@ package struct BatchReplyDecoder {
     /// - Parameters:
     ///   - flat: a reply that is not an error.
     ///   - script: the one that gave it.
+    ///   - sequence: the batch's.
     ///   - entries: those of the batch, in order.
     package mutating func decode(
-        _ flat: FlatReply, of script: BatchScript, expecting entries: [ExpectedEntry]
+        _ flat: FlatReply, of script: BatchScript, sequence: Int64, expecting entries: [ExpectedEntry]
     ) throws(BatchReplyError) -> BatchReply {
         let items = flat.items
         guard let array = items.first, array.kind == .array, array.value >= 0 else {
             throw BatchReplyError(reason: "the answer is no list")
+        }
+        // Only the time in place of the first key: the batch ran, and before it the one before.
+        if script == .charge, items.count > 1, items[1].kind == .integer,
+            BatchReply.Status(rawValue: items[1].value) == nil
+        {
+            begin(.ran, timeMs: try Self.storeClock(items[1].value), number: sequence - 1)
+            return try readEntries(entries, of: flat, from: 2, isInPlace: true)
         }
         // With answers in place of keys, the head replaces the first key.
         let isInPlace = script == .charge && items.count > 1 && items[1].kind == .array && items[1].value == 3
@@ -67,24 +75,41 @@ package struct BatchReplyDecoder {
             let status = BatchReply.Status(rawValue: items[head].value),
             0...Self.maxUsage ~= items[head + 2].value, isInPlace == (script == .charge && status == .ran)
         else { throw BatchReplyError(reason: "the answer does not begin with a status, a time and a sequence") }
-        // A clock outside these years cannot be used for windows.
-        guard 1...EngineBounds.latestMs ~= items[head + 1].value else {
+        begin(status, timeMs: try Self.storeClock(items[head + 1].value), number: items[head + 2].value)
+        return try readEntries(entries, of: flat, from: head + 3, isInPlace: isInPlace)
+    }
+
+    /// A clock outside these years cannot be used for windows.
+    private static func storeClock(_ value: Int64) throws(BatchReplyError) -> Int64 {
+        guard 1...EngineBounds.latestMs ~= value else {
             throw BatchReplyError(reason: "the store's clock is not between the years 1970 and 9999")
         }
+        return value
+    }
+
+    /// - Parameter number: the third of the head, see `prelude.lua`.
+    private mutating func begin(_ status: BatchReply.Status, timeMs: Int64, number: Int64) {
         reply.results.removeAll(keepingCapacity: true)
         reply.words.removeAll(keepingCapacity: true)
         reply.lowered.removeAll(keepingCapacity: true)
         reply.status = status
-        reply.timeMs = items[head + 1].value
-        reply.previousSequence = status == .forgot ? 0 : items[head + 2].value
-        reply.forgotSinceMs = status == .forgot ? items[head + 2].value : 0
-        var at = head + 3
+        reply.timeMs = timeMs
+        reply.previousSequence = status == .forgot ? 0 : number
+        reply.forgotSinceMs = status == .forgot ? number : 0
+    }
+
+    /// What follows the head.
+    private mutating func readEntries(
+        _ entries: [ExpectedEntry], of flat: FlatReply, from start: Int, isInPlace: Bool
+    ) throws(BatchReplyError) -> BatchReply {
+        let items = flat.items
+        var at = start
         var places = isInPlace ? 1 : items.count - 1
-        if status == .forgot, at < items.count, items[at].kind == .string {
+        if reply.status == .forgot, at < items.count, items[at].kind == .string {
             reply.words.append(flat.words(of: items[at]))
             at += 1
         }
-        if status == .ran {
+        if reply.status == .ran {
             reply.results.reserveCapacity(items.count * 2)
             for entry in entries {
                 if isInPlace {
@@ -94,12 +119,12 @@ package struct BatchReplyDecoder {
                     try read(entry, of: flat, at: &at)
                 }
             }
-            while script == .decide, at < items.count, items[at].kind == .string {
+            while !isInPlace, at < items.count, items[at].kind == .string {
                 reply.lowered.append(Array(flat.bytes(of: items[at])))
                 at += 1
             }
         }
-        guard at == items.count, array.value == places else {
+        guard at == items.count, items[0].value == places else {
             throw BatchReplyError(reason: "the answer goes on after the last entry")
         }
         return reply

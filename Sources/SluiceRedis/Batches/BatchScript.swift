@@ -16,13 +16,26 @@ package enum BatchScript: Sendable, CaseIterable {
         }
     }
 
-    private static let chargeSource = PackageResources.prelude_lua + PackageResources.charge_lua
-    private static let decideSource =
-        PackageResources.prelude_lua + PackageResources.counters_lua + algorithms + PackageResources.decide_lua
+    private static let chargeSource = stripped(
+        PackageResources.prelude_lua + PackageResources.charge_lua + PackageResources.usage_lua
+            + PackageResources.charge_rest_lua)
+    private static let decideSource = stripped(
+        PackageResources.prelude_lua + PackageResources.checks_lua + PackageResources.usage_lua
+            + PackageResources.counters_lua + algorithms + PackageResources.decide_lua)
     /// In the order of their numbers.
     private static let algorithms =
         PackageResources.fixed_window_lua + PackageResources.sliding_window_lua + PackageResources.token_bucket_lua
         + PackageResources.concurrency_lua + PackageResources.sliding_log_lua
+
+    /// Without lines that are comments, and without indentation: some servers are sent the script with every batch.
+    private static func stripped(_ source: [UInt8]) -> [UInt8] {
+        var result: [UInt8] = []
+        for line in source.split(separator: UInt8(ascii: "\n")) {
+            let text = line.drop { $0 == UInt8(ascii: " ") }
+            if !text.starts(with: "--".utf8) { result += text + [UInt8(ascii: "\n")] }
+        }
+        return result
+    }
 }
 
 /// The SHA-1 of each script in hexadecimal, as `SCRIPT LOAD` returned it.

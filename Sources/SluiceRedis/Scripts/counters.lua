@@ -1,6 +1,6 @@
--- What all algorithms share: arithmetic, the usage of the current entry's charges, and plain counters. `prelude.lua`
--- comes before it; after it come the algorithms, each a file of its own, and `decide.lua`, whose head describes KEYS,
--- ARGV and the values under the keys.
+-- What all algorithms share: arithmetic, the usage of the current entry's charges, and plain counters. `prelude.lua`,
+-- `checks.lua` and `usage.lua` come before it; after it come the algorithms, each a file of its own, and `decide.lua`, whose
+-- head describes KEYS, ARGV and the values under the keys.
 --
 -- A charge is a table: max, lengthMs, endMs, extra (what else the algorithm needs); for windows countsUntilMs; isShadow,
 -- countsCalls (a check takes 1, whatever its cost), isUneven (its windows differ in length), verifies; key and denialsKey, counted from the first key of its entry;
@@ -33,8 +33,7 @@
 --                            changes what was charged by a difference of cost, while it counts; more than that is
 --                            charged now if it no longer counts
 
-local fmod, max, min, find, match = math.fmod, math.max, math.min, string.find, string.match
-local CLOCK_STEP_MS = 60000 -- how far ahead the time of a bucket or a log may be before it is corrected
+local max, min = math.max, math.min
 local DENIALS_TTL_MS = 86400000 -- for algorithms without windows
 
 -- For each charge of the current entry: the usage found, and how much of it the checks took.

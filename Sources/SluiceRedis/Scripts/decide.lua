@@ -1,22 +1,23 @@
 -- Decides one batch that holds more than plain checks of fixed windows: other algorithms, shadow limits, reservations
 -- and their settlements, charges and refunds, checks with an idempotency key, restores, heartbeats. Entries run in order, and a fault of one
 -- does not affect the others. `prelude.lua` comes before it and describes KEYS[1], ARGV and the head of the answer;
--- then comes `counters.lua`.
+-- then come `checks.lua`, which decides the first entries if they are simple, `usage.lua` and `counters.lua`.
 --
 -- KEYS[2..]  the keys of entry 1, then those of entry 2, and so on. Of an entry: those of each of its charges (the
 --            counter's; of a sliding window also the previous window's; of a shadow limit also the one that counts the
 --            checks it would have denied), then its reservation's record, then its idempotency key
 --
--- ARGV[1]    [8] shapes: for each: cost (of a settlement: the cost it settles to), count (0: peek, charges nothing),
+-- ARGV[1]    [10] windows: start, end (exclusive), start, end ... in ms since the epoch
+--            [11] shapes, what entries have in common: for each: cost (of a settlement: the cost it settles to), count (0: peek, charges nothing),
 --            kind (0: a check; +1: reserved; +2: with an idempotency key; 4: commit; 5: cancel; 6: release; 7: a
 --            restore, cost in all; 8: a heartbeat, which counts for cost ms, and count is when the replica had nothing
 --            to write back, ms since the epoch, or 0; 9: cache an answer; 10: drop a cached answer; 11: clear a counter; +16: a charge whatever
 --            the maxima say; +32: a refund), then for each
---            charge: window (index of its pair in [7], from 1), max, flags (4 * the algorithm's number; +32: counts calls,
+--            charge: window (index of its pair in [10], from 1), max, flags (4 * the algorithm's number; +32: counts calls,
 --            whatever they cost; +64: its windows differ in length; +2: a shadow limit; +1: check whether the key still has a time to live), length in
 --            ms, what else the algorithm needs
---            [9] entries: for each its shape, an index in [8] from 1
---            [10] idempotency: two values for each entry that needs them. A check with an idempotency key: the hash of
+--            [12] entries: for each its shape, an index in [11] from 1
+--            [13] idempotency: two values for each entry that needs them. A check with an idempotency key: the hash of
 --            its arguments, the hash of its counters. An answer to cache: the encoded answer, its time to live in ms. A
 --            cached answer to drop: its reservation, ''
 --
@@ -56,8 +57,6 @@ local CACHED_ANSWER_TTL_MS = 600000
 local SETTLE_SLACK_MS = 600000
 local SPENT = -1
 
-local reply = {1, timeMs, previous}
-local size = 3
 local function push(value)
     size = size + 1
     reply[size] = value
@@ -532,8 +531,9 @@ for i = 1, #shapes do
     decodeShape(shapes[i])
 end
 
-local firstKey, idempotencyAt = 1, 0
-for e = 1, #entries do
+-- An entry with an idempotency key, or an answer to cache, is none of those before.
+local idempotencyAt = 0
+for e = entry, entryCount do
     local shape = shapes[entries[e]]
     if shape.kind == RESTORE then
         restore(shape, firstKey)
