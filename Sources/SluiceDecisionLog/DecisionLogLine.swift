@@ -11,12 +11,14 @@ package import SluiceProtocol
 /// - A settlement has `time`, `door`, `action` (`commit`, `cancel`, `release`), `grant`, `reservation`, `cost`, and `done`.
 /// - A clear by an operator has `time`, `door`, `action` (`clear`), `grant`, `tool` if it is of one, `cleared` (how many counters held
 ///   something) and `uid`.
+/// - An override by an operator has `time`, `door`, `action` (`override`), `grant`, `rule`, `max` and `seconds` (neither if it was
+///   ended), and `uid`.
 /// - A line with `sample` begins each file and each process: 1 if every decision is logged, a larger number for one in so many of those
 ///   allowed, 0 for none of them. A line with `dropped` says how many lines are missing before it.
 package enum DecisionLogLine {
     /// What a line says of its question or settlement.
     package enum Action: String, Sendable, CaseIterable {
-        case check, peek, charge, refund, commit, cancel, release, clear
+        case check, peek, charge, refund, commit, cancel, release, clear, override
     }
 
     /// The verdict of a check that was answered `BUSY`: nothing was decided.
@@ -72,6 +74,22 @@ package enum DecisionLogLine {
         append("grant", grant, to: &line)
         if let tool { append("tool", tool, to: &line) }
         append("cleared", Int64(cleared), to: &line)
+        append("uid", Int64(userID), to: &line)
+    }
+
+    /// The members of an operator's override.
+    ///
+    /// - Parameter max: nil if it was ended.
+    package static func append(
+        grant: String, rule: String, max: Int64?, seconds: Int64, userID: UInt32, to line: inout [UInt8]
+    ) {
+        append("action", Action.override.rawValue, to: &line)
+        append("grant", grant, to: &line)
+        append("rule", rule, to: &line)
+        if let max {
+            append("max", max, to: &line)
+            append("seconds", seconds, to: &line)
+        }
         append("uid", Int64(userID), to: &line)
     }
 

@@ -5,8 +5,8 @@ package struct DecisionLogRecord: Sendable {
     /// What a line is.
     package enum Kind: Sendable, Equatable {
         case decision, settlement
-        /// An operator cleared counters.
-        case clear
+        /// An operator cleared counters, or overrode a maximum.
+        case operation
         /// The beginning of a file or process: 1 if every decision is logged, 0 if only denials are, else one in so many.
         case sample(Int64)
         /// So many lines are missing before it.
@@ -81,7 +81,7 @@ package struct DecisionLogRecord: Sendable {
         switch action {
         case .check, .peek, .charge, .refund: return hasVerdict && !tool.isEmpty ? .decision : .malformed
         case .commit, .cancel, .release: return reservation == nil ? .malformed : .settlement
-        case .clear: return .clear
+        case .clear, .override: return .operation
         }
     }
 

@@ -147,6 +147,11 @@ package enum EngineBounds {
     package static let maxCountersPerClear = maxChargesPerBatch / chargesOfUnusualWork
     /// What a counter that is being cleared holds at most beside its row, bytes: its names.
     static let bytesPerClearing = 512
+    /// Most overrides at a time, in all, in a cluster in each partition: every replica reads their list whole when one
+    /// changes. Another one is refused; the scripts have the same bound.
+    package static let maxOverrides = 1_000
+    /// The longest time for an override, ms: a week. What holds for longer belongs into the policy.
+    package static let maxOverrideMs: Int64 = 7 * 86_400_000
     /// How often a replica meanwhile asks which others have restored, ns.
     package static let recoveryPollNs: Int64 = 50_000_000
     /// Most counters that one batch writes back or restores beside those of its own checks: some 0.3 ms of Redis'

@@ -41,6 +41,7 @@ package struct Limiter {
             case storeUnavailable
             /// As `ClearOutcome.cleared`.
             case cleared([CounterClearing])
+            case overridden(OverrideOutcome)
         }
 
         package var ticket: Ticket
@@ -76,6 +77,7 @@ package struct Limiter {
     var membership: Membership
     var recorder: StateRecorder
     var leases = Leases()
+    var overrides = Overrides()
 
     var completions: [Completion] = []
     var notices = Notices()
@@ -256,7 +258,7 @@ package struct Limiter {
 
     /// Makes the plan of an identity that is new under these policies, and finds or creates its counters.
     private mutating func makePlan(_ identity: borrowing Identity, now: ClockReading) -> PlanOutcome {
-        let ruling: CallRuling
+        var ruling: CallRuling
         let baseKeys: [[UInt8]]
         if let throttle = identity.throttle {
             ruling = CallRuling(rule: "", limits: [throttle.limit])
@@ -269,6 +271,7 @@ package struct Limiter {
                 rulebook.cache(ruling, decision, for: identity.key)
                 return .ruled(decision)
             }
+            if !overrides.isEmpty { applyOverrides(to: &ruling, grant: parts.grant, nowMs: nowMs) }
             baseKeys = ruling.limits.map {
                 CounterKey.baseKey(in: configuration.keys, limit: $0, identity: parts)
             }

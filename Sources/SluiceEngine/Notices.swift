@@ -18,6 +18,8 @@ extension Limiter {
         case changeFeedUp
         /// Checks are answered `BUSY`, for the first time in a while.
         case busy(Busy)
+        /// Other overrides of maxima hold than before: so many in all.
+        case overrides(count: Int)
         /// A table, or a grant's part of it, is full: counters that the store knows are evicted to make room.
         case evicting
     }
@@ -123,6 +125,8 @@ struct Notices {
         if let fault, !isSettlementFaulty { add(.keyFault(reason: fault)) }
         isSettlementFaulty = fault != nil
     }
+
+    mutating func overrides(count: Int) { add(.overrides(count: count)) }
 
     // MARK: - Full tables
 

@@ -37,6 +37,12 @@ package enum ProtocolBounds {
     package static let maxCounterRows = 10_000
     /// Rows that `COUNTERS` answers when `LIMIT` is not given: a long page for a person.
     package static let defaultCounterRows = 100
+    /// Longest path of a limit that an operator may name, in bytes: a server, a tool and a counter, of 256 bytes each, with
+    /// escapes. Over it: `BADARG`.
+    package static let maxRuleBytes = 2_048
+    /// The longest time for an override, in seconds: a week. What holds for longer belongs into the policy. Over it:
+    /// `BADARG`.
+    package static let maxOverrideSeconds: Int64 = 7 * 86_400
     /// Most bytes of a caller's word that an error repeats; the rest is cut.
     package static let maxQuotedBytes = 64
 

@@ -24,6 +24,8 @@ package enum ServerBounds {
     package static let workPerError = 2
     /// What `INFO` and `EXPLAIN` count: they assemble some hundred lines.
     package static let workPerReport = 32
+    /// Limits that are named to an operator who asked for one that is not there; the number of the others follows.
+    static let maxLimitsNamed = 5
     /// Counters that the line of a clear names; the number of all is in it, too.
     static let maxLoggedClears = 20
     /// What `COUNTERS`, `POLICY` and `CLEAR` count: a whole turn.

@@ -273,6 +273,7 @@ extension Integration {
                 #expect(info.contains(sidecar.folder.path) == isAllowed)
                 #expect(info.contains("policy_reloads:0"))
                 #expect(try await ask("CLEAR", "nobody").contains("NOPERM") != isAllowed)
+                #expect(try await ask("OVERRIDE").contains("NOPERM") != isAllowed)
                 let counters = try await ask("COUNTERS")
                 if isAllowed {
                     #expect(counters.contains("truncated"))

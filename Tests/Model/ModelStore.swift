@@ -101,7 +101,7 @@ package struct ModelStore: Sendable {
     private static let clockStepMs: Int64 = 60_000
     /// The keys that the batch at hand has lowered.
     var lowered: [[UInt8]] = []
-    /// Counters that the current batch has cleared, and all that clears ever took of each key.
+    /// Counters that the current batch has cleared, the list of overrides if it changed that, and all that clears ever took of each key.
     var cleared: [[UInt8]] = []
     package internal(set) var clearedUnits: [[UInt8]: Int64] = [:]
 
@@ -169,6 +169,8 @@ package struct ModelStore: Sendable {
                 case .heartbeat(let lifeMs, let writtenBackMs):
                     if areHeartbeatsFaulty { throw KeyFault.wrongType }
                     note(replica, lifeMs: lifeMs, writtenBackMs: writtenBackMs, nowMs: nowMs, into: &reply)
+                case .overrides(let known, let change):
+                    try overrides(change, known: known, at: keys.operation[0], nowMs: nowMs, into: &reply)
                 case .charge(let idempotency):
                     try account(entry, keys, idempotency, isRefund: false, of: batch, nowMs: nowMs, into: &reply)
                 case .refund(let idempotency):
@@ -222,12 +224,13 @@ package struct ModelStore: Sendable {
 
     /// Why an entry cannot be decided.
     enum KeyFault: Error {
-        case wrongType, notANumber
+        case wrongType, notANumber, notOverrides
 
         var words: String {
             switch self {
             case .wrongType: "WRONGTYPE Operation against a key holding the wrong kind of value"
             case .notANumber: "ERR value is not an integer or out of range"
+            case .notOverrides: "ERR value is no list of overrides"
             }
         }
     }

@@ -40,7 +40,8 @@ import Testing
 
     /// With arguments that fit, and nobody who answers.
     @Test(arguments: [
-        ["check", "g", "t"], ["peek", "g", "t"], ["explain", "g", "t"], ["counters"], ["tail"], ["top"], ["status"],
+        ["check", "g", "t"], ["peek", "g", "t"], ["explain", "g", "t"], ["counters"], ["override"], ["tail"], ["top"],
+        ["status"],
         ["status", "--wait", "--timeout", "50ms"], ["commit", "g", "r", "1"], ["cancel", "g", "r"],
         ["release", "g", "r"], ["policy", "show"], ["policy", "diff", "/nonexistent/a"],
         ["policy", "check", "/nonexistent/a"], ["policy", "diff", "/nonexistent/a", "/nonexistent/b"],

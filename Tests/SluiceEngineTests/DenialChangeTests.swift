@@ -94,7 +94,8 @@ import Testing
         let ticket = rig.wait()
         let batches = rig.sent()
         rig.pass(ns: 1)
-        rig.hear(.opened)
+        // What it sends then comes behind them.
+        rig.limiter.linkChangeFeed(.opened, now: rig.now)
         for batch in batches { rig.answer(batch, rig.run(batch)) }
         #expect(rig.answers[ticket]?.allowed == false)
         #expect(rig.decide().source == .shared, "that was asked before")

@@ -23,6 +23,7 @@ struct LimiterRig {
     /// The results of settlements that waited: nil if the store became unavailable.
     var settled: [UInt64: Bool?] = [:]
     var cleared: [UInt64: [CounterClearing]] = [:]
+    var overridden: [UInt64: OverrideOutcome] = [:]
     /// Settlements that were rejected.
     var notSettled: [UInt64: Limiter.SettleFault] = [:]
     /// Checks that were answered that their id belongs to another check.
@@ -165,6 +166,7 @@ struct LimiterRig {
             case .storeUnavailable: settled[ticket] = .some(nil)
             case .overloaded(let cause): busy[ticket] = cause
             case .cleared(let counters): cleared[ticket] = counters
+            case .overridden(let outcome): overridden[ticket] = outcome
             }
             order.append(ticket)
         }

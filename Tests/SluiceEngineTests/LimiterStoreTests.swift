@@ -19,7 +19,8 @@ import Testing
         #expect(rig.decide().source == .local)
         rig.limiter.linkConnected(now: rig.now)
         let probe = try #require(rig.sent().first)
-        #expect(probe.operations == [.heartbeat(lifeMs: 30_000)] && probe.charges.isEmpty)
+        #expect(probe.operations == [.heartbeat(lifeMs: 30_000), .overrides(known: -1, change: nil)])
+        #expect(probe.charges.isEmpty && probe.chargesNothing)
         #expect(probe.sequence == 1 && probe.acknowledgedSequence == 0 && probe.minTimeMs == 0)
         #expect(rig.limiter.storeState == "probing" && rig.decide().source == .local)
         rig.answer(probe, rig.run(probe))
@@ -287,7 +288,10 @@ import Testing
         rig.tick()
         let probe = try #require(rig.sent().first)
         #expect(
-            probe.operations == [.heartbeat(lifeMs: 30_000, writtenBackMs: LimiterRig.startMs + 1_000)],
+            probe.operations == [
+                .heartbeat(lifeMs: 30_000, writtenBackMs: LimiterRig.startMs + 1_000),
+                .overrides(known: 0, change: nil),
+            ],
             "there is nothing to write back")
         rig.answer(probe, rig.run(probe))
         rig.tick()

@@ -173,6 +173,27 @@ struct PartitionRig {
         return decision
     }
 
+    /// Delivers what the stores have published.
+    mutating func hearChanges() {
+        for partition in stores.indices {
+            for key in stores[partition].takePublished() {
+                for index in replicas.indices { replicas[index].linkChangeFeed(partition, .changed(key), now: now) }
+            }
+        }
+        exchange()
+    }
+
+    /// nil if the partition is not counted in its store.
+    mutating func override(_ change: OverrideChange, of replica: Int = 0) -> OverrideOutcome? {
+        lastTicket += 1
+        guard case .waiting = replicas[replica].override(change, ticket: Ticket(rawValue: lastTicket), now: now) else {
+            return nil
+        }
+        exchange()
+        guard case .overridden(let outcome)? = answers[lastTicket] else { preconditionFailure("no answer") }
+        return outcome
+    }
+
     /// The outcomes of a clear; nil if the partition is not counted in its store.
     mutating func clear(_ keys: [CounterKey], _ grant: String, of replica: Int = 0) -> [CounterClearing.Outcome]? {
         lastTicket += 1

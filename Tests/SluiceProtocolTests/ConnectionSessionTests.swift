@@ -114,9 +114,9 @@ import Testing
     }
 
     @Test mutating func commands() throws {
-        #expect(try answer(&session, "COMMAND", "COUNT") == ":27\r\n")
-        #expect(try answer(&session, "COMMAND", "LIST").hasPrefix("*27\r\n$5\r\ncheck\r\n$4\r\npeek\r\n"))
-        #expect(try answer(&session, "COMMAND").hasPrefix("*27\r\n*10\r\n$5\r\ncheck\r\n:-3\r\n"))
+        #expect(try answer(&session, "COMMAND", "COUNT") == ":28\r\n")
+        #expect(try answer(&session, "COMMAND", "LIST").hasPrefix("*28\r\n$5\r\ncheck\r\n$4\r\npeek\r\n"))
+        #expect(try answer(&session, "COMMAND").hasPrefix("*28\r\n*10\r\n$5\r\ncheck\r\n:-3\r\n"))
         #expect(
             try answer(&session, "COMMAND", "INFO", "Check", "get", "ping")
                 == "*3\r\n*10\r\n$5\r\ncheck\r\n:-3\r\n*2\r\n+write\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n*0\r\n*0\r\n*-1\r\n"
@@ -142,8 +142,8 @@ import Testing
             let value = try #require(try parser.next(in: &output))
             #expect(output.readableBytes == 0)
             switch value {
-            case .map(let pairs): #expect(pairs.count == 27)
-            case .array(let elements): #expect(elements.count == 54)
+            case .map(let pairs): #expect(pairs.count == 28)
+            case .array(let elements): #expect(elements.count == 56)
             default: Issue.record("neither a map nor an array")
             }
         }

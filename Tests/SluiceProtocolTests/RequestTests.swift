@@ -58,6 +58,14 @@ import Testing
         #expect(
             try parsed("CLEAR", "g", "t", "cursor", "0.s1")
                 == .operators(.clear(ClearRequest(grant: "g", tool: "t", cursor: "0.s1"))))
+        #expect(try parsed("OVERRIDE") == .operators(.override(.list(grant: nil))))
+        #expect(try parsed("OVERRIDE", "g") == .operators(.override(.list(grant: "g"))))
+        #expect(
+            try parsed("override", "g", "/r", "50", "3600", "dryrun")
+                == .operators(.override(.change(grant: "g", rule: "/r", max: 50, seconds: 3_600, isDryRun: true))))
+        #expect(
+            try parsed("OVERRIDE", "g", "/r", "off")
+                == .operators(.override(.change(grant: "g", rule: "/r", max: nil, seconds: 0, isDryRun: false))))
     }
 
     @Test func connections() throws {
@@ -79,7 +87,7 @@ import Testing
     static let faults: [(words: [String], reply: String)] = [
         (
             ["get", "x"],
-            "-ERR unknown command 'get', send one of CHECK, PEEK, COMMIT, CANCEL, RELEASE, CHARGE, REFUND, CL.THROTTLE, COUNTERS, TAIL, CLEAR, "
+            "-ERR unknown command 'get', send one of CHECK, PEEK, COMMIT, CANCEL, RELEASE, CHARGE, REFUND, CL.THROTTLE, COUNTERS, TAIL, CLEAR, OVERRIDE, "
                 + "EXPLAIN, POLICY, INFO, PING, ECHO, HELLO, AUTH, SELECT, CLIENT, COMMAND, CONFIG, MULTI, EXEC, DISCARD, RESET, QUIT\r\n"
         ),
         (

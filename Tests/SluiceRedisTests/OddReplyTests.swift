@@ -103,6 +103,12 @@ extension FlatReply {
                     appendReplicas(next)
                     continue
                 }
+                if expected.isOverrides {
+                    append(.integer, value: outcome)
+                    append(.integer, value: next())
+                    append(.string, text: Array((words.next() ?? "").utf8))
+                    continue
+                }
                 if !isInPlace {
                     append(.integer, value: outcome)
                 } else if outcome < max(1, entry.count) {
@@ -112,6 +118,7 @@ extension FlatReply {
                 for _ in 0..<expected.usageCount { append(.integer, value: next()) }
             }
         }
+        for key in reply.lowered { append(.string, text: key) }
         items[0].value = Int64(isInPlace ? places : items.count - 1)
     }
 

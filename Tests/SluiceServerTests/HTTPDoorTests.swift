@@ -261,6 +261,9 @@ import Testing
                 "POST", "/v1/clear", [("content-type", "application/json")], body: #"{"grant": "a"}"#, origin: origin)
             #expect(clear.status == 403)
             #expect(try clear.error().code == "NOPERM")
+            let override = try rig.ask(
+                "POST", "/v1/override", [("content-type", "application/json")], body: "{}", origin: origin)
+            #expect(override.status == 403)
         }
     }
 

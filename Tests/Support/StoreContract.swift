@@ -51,7 +51,7 @@ package struct StoreContract {
         fixedWindowCases + slidingWindowCases + tokenBucketCases + concurrencyCases + mixedCases + shadowCases
         + commitCases + cancelCases + bucketSettlementCases + slotSettlementCases + memoCases + faultCases + markerCases
         + offerCases + additionCases + heartbeatCases + slidingLogCases + logSettlementCases + logOfferCases
-        + callCases + chargeCases + refundCases + clearCases + excessCases
+        + callCases + chargeCases + refundCases + clearCases + excessCases + overrideCases
 
     /// 2030-01-01: ahead of the clock of any store that this runs over.
     private static let firstDayMs: Int64 = 1_893_456_000_000

@@ -96,12 +96,15 @@ package struct Batch: Sendable, Equatable {
         /// `writtenBackMs` is when the replica sent it, ms since the epoch, if it had nothing to write back then, else
         /// 0. Its keys are the lists of replicas by heartbeat, and by `writtenBackMs`.
         case heartbeat(lifeMs: Int64, writtenBackMs: Int64 = 0)
+        /// Changes an override, if there is a change, and then reads all of them, unless their version is the known one.
+        /// Its key is that of their list.
+        case overrides(known: Int64, change: OverrideChange?)
 
         package var keyCount: Int {
             switch self {
             case .check(let isReserved, let idempotency): (isReserved ? 1 : 0) + (idempotency == nil ? 0 : 1)
             case .charge(let idempotency), .refund(let idempotency): idempotency == nil ? 0 : 1
-            case .settle, .remember, .forget: 1
+            case .settle, .remember, .forget, .overrides: 1
             case .heartbeat: 2
             case .restore, .clear: 0
             }
@@ -162,7 +165,10 @@ package struct Batch: Sendable, Equatable {
     package var chargesNothing: Bool {
         entries.allSatisfy { entry in
             guard entry.operation >= 0 else { return entry.count == 0 }
-            if case .heartbeat = operations[entry.operation] { return true } else { return false }
+            switch operations[entry.operation] {
+            case .heartbeat, .overrides(_, change: nil): return true
+            default: return false
+            }
         }
     }
 

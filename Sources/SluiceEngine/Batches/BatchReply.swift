@@ -25,7 +25,9 @@ package struct BatchReply: Sendable, Equatable {
     /// before. For an answer to store: 1, or 0 if there was one. For an answer to delete: 1 if it was deleted. For a
     /// restore: 1, then the usage. For a clear: 1, then the usage before it. For a heartbeat: 1, the number of replicas
     /// listed, then for each its number (as a bit pattern), the time of its last heartbeat, and its last `writtenBackMs` (0: none), ms since the epoch; then
-    /// how many other members their lists held. Empty unless `status` is `ran`.
+    /// how many other members their lists held. For overrides: 1 if the change was made, or if there was none, 0 if there
+    /// was nothing to end, 2 if there are too many; then the version of the list, of which `words` has the text, empty if
+    /// the replica knows that version. Empty unless `status` is `ran`.
     package var results: [Int64] = []
     /// The store's message for each `fault` and `passedOver`, and the reservation for each `replayed`, in order. If
     /// the store `forgot` because this replica's marker had an unexpected value: that value.
@@ -61,6 +63,7 @@ extension BatchReply {
         /// A settlement, or an answer to store or delete.
         case settlement
         case heartbeat
+        case overrides
     }
 
     /// The results of one entry. Slices share the memory of `results`.
@@ -84,6 +87,8 @@ extension BatchReply {
         case heartbeat(replicas: ArraySlice<Int64>, unnamed: Int64)
         /// Whether there was something to settle, store or delete.
         case settled(Bool)
+        /// - Parameter list: empty if the version is the known one. See `Override.list`.
+        case overrides(OverrideOutcome, version: Int64, list: String)
     }
 
     /// Reads the results of a reply that `ran`, entry by entry. The store's answers are validated before, where they
@@ -132,6 +137,9 @@ extension BatchReply {
             case .heartbeat:
                 let replicas = nextNumbers(3 * Int(nextNumber()))
                 return .heartbeat(replicas: replicas, unnamed: nextNumber())
+            case .overrides:
+                let result: OverrideOutcome = outcome == 1 ? .done : outcome == 0 ? .notFound : .full
+                return .overrides(result, version: nextNumber(), list: nextWord())
             }
         }
 

@@ -45,6 +45,9 @@ extension Limiter {
         if case .clear(let counters)? = entry.operation {
             return deliver(counters, index, of: &batch, &cursor, decidedMs: decidedMs, now: now)
         }
+        if case .overrides(let change)? = entry.operation {
+            return deliverOverrides(change, entry, of: batch, cursor.next(.overrides), now: now)
+        }
         let outcome = cursor.next(
             entry.hasPlan ? .charge(usageCount: 0) : entry.isHeartbeat ? .heartbeat : .settlement)
         switch outcome {
@@ -61,7 +64,7 @@ extension Limiter {
             heard(replicas, unnamed: unnamed, now: now)
         case .settled, .tooMuch, .passedOver:
             finishSettlement(entry, of: batch, outcome, now: now)
-        case .charged:
+        case .charged, .overrides:
             preconditionFailure("delivered before")
         }
     }
@@ -84,7 +87,7 @@ extension Limiter {
         case .settled(let found):
             isDone = found
             notices.settlement(fault: nil)
-        case .charged, .windowIsOver, .fault, .otherArguments, .replayed, .heartbeat:
+        case .charged, .windowIsOver, .fault, .otherArguments, .replayed, .heartbeat, .overrides:
             preconditionFailure("no answer to a settlement")
         }
         if isDone { reservations.noteSettled(entry) }

@@ -50,6 +50,7 @@ extension Limiter {
         if let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
             return sendHeartbeat(now: now)
         }
+        if mustReadOverrides { return sendHeartbeat(now: now) }
         while sendsChecks, link.isClosed, var batch = ledger.takeNext() {
             guard write(&batch, now: now) else {
                 recycle(batch)
@@ -106,13 +107,13 @@ extension Limiter {
         batch.minTimeMs = clock.highestStoreMs
         writer.end(batch, ledger, clock)
         statistics.batches += 1
-        if !batch.hasOnlyHeartbeats { statistics.figures.batchEntries.add(Int64(batch.entries.count)) }
+        if !batch.hasOnlyUpkeep { statistics.figures.batchEntries.add(Int64(batch.entries.count)) }
         return true
     }
 
     private mutating func writeEntry(_ entry: inout PendingBatch.Entry, verifiesAll: Bool, nowMs: Int64) {
         entry.isSent = true
-        if !entry.isHeartbeat { statistics.entries += 1 }
+        if !entry.isUpkeep { statistics.entries += 1 }
         guard entry.hasPlan else { return writeUncharged(entry, nowMs: nowMs) }
         // Asks for no more than an empty window can hold: checks beyond that cannot pass.
         let most = table[rulesOf: entry.plan].smallestMax / entry.cost
@@ -128,6 +129,8 @@ extension Limiter {
             writer.add(.settle(settlement), keys: key.bytes)
         case .heartbeat?:
             writeHeartbeat(nowMs: nowMs)
+        case .overrides(let change)?:
+            writeOverrides(change)
         case .clear(let counters)?:
             for counter in counters where counter.outcome == nil {
                 writer.add(counter, atMs: nowMs, in: configuration.keys)
@@ -177,6 +180,7 @@ extension Limiter {
                 notices.keyFault("unexpected value in this replica's marker, overwritten: \(found.quoted)", now: now)
             }
             if isNewLoss { storeLostData(timeMs: reply.timeMs, now: now) }
+            overrides.mustReadLater()
             sendAgain(batch, now: now)
             // Until all replicas have restored, the store's counters are too low to decide by.
             if !asksStore { answerAllLocally(now: now) }
@@ -192,6 +196,7 @@ extension Limiter {
         notices.storeClockFollowed(byMs: followedMs)
         // These denials were proven for windows that are no longer open.
         denials.forgetAll(now: now)
+        overrides.clockFollowed(nowMs: clock.nowMs(now))
         // A restart must not go on from the time that was given up.
         recorder.recordReplica()
     }

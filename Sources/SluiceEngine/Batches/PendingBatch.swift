@@ -19,6 +19,8 @@ struct PendingBatch {
         case heartbeat
         /// Clears those of the counters that have no outcome yet.
         case clear([CounterClearing])
+        /// Reads the overrides, after a change if there is one.
+        case overrides(OverrideChange?)
 
         var bytes: Int {
             switch self {
@@ -28,6 +30,9 @@ struct PendingBatch {
                     + HeldBytes.array(check.idempotencyKey?.bytes.count ?? 0)
             case .settle(let key, _, _): 2 * HeldBytes.perObject + HeldBytes.array(key.bytes.count)
             case .heartbeat: HeldBytes.perObject
+            case .overrides(let change):
+                HeldBytes.perObject + MemoryLayout<OverrideChange>.size
+                    + HeldBytes.array((change?.grant.utf8.count ?? 0) + (change?.rule.utf8.count ?? 0))
             case .clear(let counters): HeldBytes.perObject + counters.count * EngineBounds.bytesPerClearing
             }
         }
@@ -81,8 +86,8 @@ struct PendingBatch {
         /// Whether it must be sent.
         var isWanted: Bool {
             switch operation {
-            case .settle(_, _, isUnsent: true)?, .heartbeat?: true
-            case .settle?, .clear?, .check?, nil: unanswered > 0
+            case .settle(_, _, isUnsent: true)?, .heartbeat?, .overrides(nil)?: true
+            case .settle?, .clear?, .overrides?, .check?, nil: unanswered > 0
             }
         }
 
@@ -90,6 +95,14 @@ struct PendingBatch {
         var action: CheckAction { trackedCheck?.action ?? .check }
 
         var isHeartbeat: Bool { if case .heartbeat? = operation { true } else { false } }
+
+        /// Whether it belongs to no client and charges nothing.
+        var isUpkeep: Bool {
+            switch operation {
+            case .heartbeat?, .overrides(nil)?: true
+            default: false
+            }
+        }
     }
 
     struct Waiter {
@@ -244,7 +257,7 @@ struct PendingBatch {
     }
 
     /// Whether it does not matter if it ran.
-    var hasOnlyHeartbeats: Bool { writeBacks.isEmpty && leases.isEmpty && entries.allSatisfy(\.isHeartbeat) }
+    var hasOnlyUpkeep: Bool { writeBacks.isEmpty && leases.isEmpty && entries.allSatisfy(\.isUpkeep) }
 
     /// The deadline of the oldest waiter without an answer.
     mutating func oldestDeadlineNs() -> Int64? {

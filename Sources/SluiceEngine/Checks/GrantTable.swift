@@ -67,6 +67,22 @@ extension PlanTable {
         }
     }
 
+    /// The rows of a grant.
+    func plans(ofGrant grant: String) -> [PlanID] {
+        let owner = Array(grant.utf8)[...]
+        let row = grants.find(hash: Self.hash(ofOwner: owner)) {
+            Identity.owner(ofKey: self[$0].name.bytes) == owner
+        }
+        guard let row, let first = grants[row].first else { return [] }
+        var plans = [first]
+        var next = self[first].nextOfGrant
+        while next != first {
+            plans.append(next)
+            next = self[next].nextOfGrant
+        }
+        return plans
+    }
+
     /// Bytes of a plan and its counters.
     private func bytes(ofPlan plan: PlanID) -> Int {
         MemoryLayout<Plan>.stride + self[plan].counters.count * MemoryLayout<Counter>.stride

@@ -53,7 +53,7 @@ extension Limiter {
             case .windowIsOver:
                 clock.followStore()
                 if counters[at].key.open(atMs: clock.nowMs(now)) == nil { counters[at].outcome = .held(0) }
-            case .tooMuch, .passedOver, .otherArguments, .replayed, .heartbeat, .settled:
+            case .tooMuch, .passedOver, .otherArguments, .replayed, .heartbeat, .settled, .overrides:
                 preconditionFailure("no answer to a clear")
             }
         }

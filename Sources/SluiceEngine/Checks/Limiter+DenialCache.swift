@@ -97,6 +97,7 @@ extension Limiter {
         case .opened, .closed: giveUpLosses(now: now)
         case .changed(let key): noteCleared(key)
         }
+        noteOverrides(event)
         notices.changeFeed(denials.changeFeed, isStoreThere: link.isClosed)
     }
 

@@ -103,7 +103,7 @@ extension Limiter {
     private func report(
         _ key: CounterKey, of known: Counter?, _ shared: (Quota) -> Usage?, nowMs: Int64
     ) -> CounterReport {
-        let limit = limit(of: key)
+        let limit = limit(of: key, nowMs: nowMs)
         let bounds = Counter.bounds(of: key.window, key.algorithm, at: key.windowStartMs)
         let quota = (limit.map { Quota($0) } ?? Quota(removedLimit: key)).at(bounds)
         let share = limit == nil ? -1 : share(known, quota, nowMs: nowMs)
@@ -132,10 +132,19 @@ extension Limiter {
     }
 
     /// What a counter allows, without a window; if no policy has its limit any more, enough to read and clear it.
-    func quota(of key: CounterKey) -> Quota { limit(of: key).map { Quota($0) } ?? Quota(removedLimit: key) }
+    func quota(of key: CounterKey) -> Quota { policyLimit(of: key).map { Quota($0) } ?? Quota(removedLimit: key) }
 
-    /// The limit that counts by it, if a policy still has it. For `CL.THROTTLE` each call specifies its own.
-    private func limit(of key: CounterKey) -> Limit? {
+    /// The limit that counts by it, if a policy still has it, with the maximum that holds for the grant.
+    private func limit(of key: CounterKey, nowMs: Int64) -> Limit? {
+        let limit = policyLimit(of: key)
+        guard !overrides.isEmpty, let limit, let grant = key.grant,
+            let override = overrides.find(limit, ofGrant: grant, atMs: nowMs)
+        else { return limit }
+        return [limit].with(maxima: [limit.rule: override.max])[0]
+    }
+
+    /// The limit as policies have it. For `CL.THROTTLE` each call specifies its own.
+    private func policyLimit(of key: CounterKey) -> Limit? {
         if case .throttle = key.subject { return nil }
         // A counter that grants share may belong to any policy with such a limit.
         return policies.limits(forGrant: key.grant, in: key.container).first {

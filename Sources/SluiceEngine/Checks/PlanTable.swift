@@ -127,6 +127,12 @@ struct PlanTable {
         changes += 1
     }
 
+    /// A plan is rebuilt when its identity is next used.
+    mutating func outdate(_ plan: PlanID) {
+        self[plan].edition = edition &- 1
+        changes += 1
+    }
+
     subscript(plan: PlanID) -> Plan {
         _read { yield plans[plan.row] }
         _modify { yield &plans[plan.row] }

@@ -85,6 +85,9 @@ package struct KeySpace: Sendable, Hashable {
     /// The key of the list of replicas by when they last had nothing to write back.
     package var writtenBack: [UInt8] { own("written-back") }
 
+    /// The key of the list of overrides. `decide.lua` describes it.
+    package var overrides: [UInt8] { own("overrides") }
+
     /// A key that exists only while a connection tries its rights.
     package var rights: [UInt8] { own("rights") }
 

@@ -20,6 +20,7 @@ extension Limiter {
         statistics.outages += 1
         notices.storeUnavailable(reason: reason)
         denials.storeLeft(now: now)
+        overrides.mustReadLater()
         giveUpLosses(now: now)
         recorder.recordAll()
         answerAllLocally(now: now)

@@ -85,6 +85,7 @@ extension Limiter {
             membership.sentHeartbeat(now: now)
             _ = batch.addEntry(operation: .heartbeat)
         }
+        if readsOverrides { _ = batch.addEntry(operation: .overrides(nil)) }
         write(&batch, now: now)
         ledger.sent(batch)
         return .send(writer.batch)

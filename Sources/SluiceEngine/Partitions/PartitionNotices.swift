@@ -51,6 +51,7 @@ struct PartitionNotices {
         case .storeClockFollowed: push(notice, kind: 2, now: now)
         case .keyFault: push(notice, kind: 3, now: now)
         case .evicting: push(notice, kind: 4, now: now)
+        case .overrides: push(notice)
         case .busy(let cause): push(notice, kind: 5 + cause.rawValue, now: now)
         }
     }

@@ -186,7 +186,8 @@ extension PartitionedLimiter {
         case .decision(let decision): answered(row, part: part, .decision(decision))
         case .overloaded(let cause): answered(row, part: part, .busy(cause))
         case .otherArguments: answered(row, part: part, .otherArguments)
-        case .settled, .notSettled, .storeUnavailable, .cleared: preconditionFailure("a check is not settled")
+        case .settled, .notSettled, .storeUnavailable, .cleared, .overridden:
+            preconditionFailure("a check is not settled")
         }
         let ticket = crossChecks[row].ticket
         switch advance(row, now: now) {
@@ -203,7 +204,7 @@ extension PartitionedLimiter {
         case .notSettled(let fault): crossSettlements[row].answered(.notSettled(fault))
         case .storeUnavailable: crossSettlements[row].answered(.storeUnavailable)
         case .overloaded: crossSettlements[row].answered(.overloaded)
-        case .decision, .otherArguments, .cleared: preconditionFailure("a settlement is no check")
+        case .decision, .otherArguments, .cleared, .overridden: preconditionFailure("a settlement is no check")
         }
         let ticket = crossSettlements[row].ticket
         let answer: Limiter.Completion.Answer

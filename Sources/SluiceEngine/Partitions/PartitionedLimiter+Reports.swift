@@ -1,4 +1,4 @@
-import SluicePolicy
+package import SluicePolicy
 
 /// Sums and states of all partitions, for operators and for the shell.
 extension PartitionedLimiter {
@@ -87,6 +87,22 @@ extension PartitionedLimiter {
             ? self[0].heldBytes
             : sum { $0.heldBytes } + crossChecks.count * MemoryLayout<CrossPartitionCheck>.stride
                 + routes.bytes
+    }
+
+    package func overrideCount(now: ClockReading) -> Int { sum { $0.overrideCount(now: now) } }
+
+    /// The overrides that hold now, by grant and rule.
+    ///
+    /// - Parameter grant: nil: of all grants.
+    package func overrides(ofGrant grant: String?, now: ClockReading) -> [Override] {
+        partitions(ofGrant: grant).flatMap { self[$0].overrides(now: now) }
+            .filter { grant == nil || $0.grant == grant }
+            .sorted { ($0.grant, $0.rule) < ($1.grant, $1.rule) }
+    }
+
+    /// See `Limiter.override`.
+    package func override(of limit: Limit, forGrant grant: String, now: ClockReading) -> Override? {
+        self[map.partition(ofOwner: grant.utf8)].override(of: limit, forGrant: grant, now: now)
     }
 
     // MARK: - Counters

@@ -152,6 +152,12 @@ package struct PartitionedLimiter {
         change(map.partition(ofOwner: grant.utf8)) { $0.clear(keys, ticket: ticket, now: now) }
     }
 
+    /// See `Limiter.override`: the limits that count within a grant are in one partition.
+    package mutating func override(_ change: OverrideChange, ticket: Ticket, now: ClockReading) -> Limiter.OverrideStart
+    {
+        self.change(map.partition(ofOwner: change.grant.utf8)) { $0.override(change, ticket: ticket, now: now) }
+    }
+
     package mutating func noteAnswered(_ count: Int, now: ClockReading) {
         first.noteAnswered(count, now: now)
         // The others have their durations to note, too.

@@ -91,7 +91,7 @@ struct GrantsReader {
 
 extension Limit {
     /// The maxima that the limit may have instead of its own.
-    fileprivate var maxRange: ClosedRange<Int64> {
+    package var maxRange: ClosedRange<Int64> {
         switch algorithm {
         case .fixedWindow, .concurrency: 0...PolicyBounds.maxLimit
         case .slidingLog: 0...PolicyBounds.maxLogLimit

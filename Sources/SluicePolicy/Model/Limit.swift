@@ -117,7 +117,7 @@ package struct Limit: Sendable, Hashable {
 
 extension [Limit] {
     /// These limits with other maxima, by their paths. A bucket without a capacity of its own holds its maximum.
-    func with(maxima: [String: Int64]) -> [Limit] {
+    package func with(maxima: [String: Int64]) -> [Limit] {
         maxima.isEmpty ? self : map { limit in maxima[limit.rule].map { limit.with(max: $0) } ?? limit }
     }
 }

@@ -166,6 +166,17 @@ enum CommandTable {
                 ArgumentDescription(name: "dryrun", kind: .token, token: "DRYRUN", isOptional: true),
             ]),
         CommandDescription(
+            name: "override", minimumCount: 1, maximumCount: 6,
+            summary: "Gives a grant another maximum of one limit for a time, ends that, or lists those that hold.",
+            group: "operators", hasGrant: true, flags: ["admin", "write"],
+            arguments: [
+                ArgumentDescription(name: "grant", isOptional: true),
+                ArgumentDescription(name: "rule", isOptional: true),
+                ArgumentDescription(name: "max", isOptional: true),
+                ArgumentDescription(name: "seconds", kind: .integer, isOptional: true),
+                ArgumentDescription(name: "dryrun", kind: .token, token: "DRYRUN", isOptional: true),
+            ]),
+        CommandDescription(
             name: "explain", minimumCount: 3, summary: "Tells why a check would be allowed or denied, limit by limit.",
             group: "operators", hasGrant: true, flags: ["admin", "readonly"],
             arguments: [grant, ArgumentDescription(name: "tool")] + identities + tellings),

@@ -47,6 +47,40 @@ enum OperatorParser {
         return request
     }
 
+    static func override(_ arguments: [Range<Int>], _ bytes: Span<UInt8>) throws(RequestError) -> OverrideRequest {
+        guard arguments.count > 1 else { return .list(grant: nil) }
+        let grant = try name(bytes, arguments[1], "the grant")
+        guard arguments.count > 2 else { return .list(grant: grant) }
+        let rule = bytes.string(arguments[2])
+        guard 1...ProtocolBounds.maxRuleBytes ~= arguments[2].count, !rule.utf8.contains(0) else {
+            throw .badArgument(
+                "the rule has \(arguments[2].count) bytes, send the path of a limit, 1 to "
+                    + "\(ProtocolBounds.maxRuleBytes) bytes without NUL")
+        }
+        guard arguments.count > 3 else {
+            throw .badArgument("a rule alone changes nothing, send a maximum and seconds, or OFF, behind it")
+        }
+        let isOff = bytes.string(arguments[3]).lowercased() == "off"
+        let rest = arguments.dropFirst(isOff ? 4 : 5)
+        let isDryRun = rest.first.map { bytes.string($0).lowercased() == "dryrun" } ?? false
+        guard rest.count <= 1, rest.isEmpty || isDryRun, isOff || arguments.count > 4 else {
+            throw .badArgument(
+                "send OVERRIDE grant rule max seconds, or OVERRIDE grant rule OFF, and DRYRUN or nothing")
+        }
+        if isOff { return .change(grant: grant, rule: rule, max: nil, seconds: 0, isDryRun: isDryRun) }
+        guard let max = readDigits(bytes, in: arguments[3], maximum: ProtocolBounds.maxCost) else {
+            throw .badArgument(
+                "the maximum is \(bytes.quoted(arguments[3])), send a whole number from 0 to "
+                    + "\(ProtocolBounds.maxCost), or OFF")
+        }
+        let longest = ProtocolBounds.maxOverrideSeconds
+        guard let seconds = readDigits(bytes, in: arguments[4], maximum: longest), seconds > 0 else {
+            throw .badArgument(
+                "the time is \(bytes.quoted(arguments[4])), send whole seconds from 1 to \(longest), which is a week")
+        }
+        return .change(grant: grant, rule: rule, max: max, seconds: seconds, isDryRun: isDryRun)
+    }
+
     static func tail(_ arguments: [Range<Int>], _ bytes: Span<UInt8>) throws(RequestError) -> TailRequest {
         var request = TailRequest()
         let options = try options(

@@ -156,6 +156,7 @@ package enum OperatorRequest: Sendable, Equatable {
     /// `POLICY ...`, with the words after the command's name.
     case policy([String])
     case clear(ClearRequest)
+    case override(OverrideRequest)
     case tail(TailRequest)
 }
 
@@ -201,6 +202,18 @@ package struct ClearRequest: Sendable, Equatable {
         self.cursor = cursor
         self.isDryRun = isDryRun
     }
+}
+
+/// `OVERRIDE [g]`, `OVERRIDE g rule max seconds [DRYRUN]`, `OVERRIDE g rule OFF [DRYRUN]`.
+package enum OverrideRequest: Sendable, Equatable {
+    /// Those that hold, of one grant or of all.
+    case list(grant: String?)
+    /// - Parameters:
+    ///   - rule: the path of a limit, or its counter.
+    ///   - max: 0 to 10^12; nil: ends it.
+    ///   - seconds: for how long: 1 to `ProtocolBounds.maxOverrideSeconds`; 0 if it ends.
+    ///   - isDryRun: whether it only says what would be.
+    case change(grant: String, rule: String, max: Int64?, seconds: Int64, isDryRun: Bool)
 }
 
 /// `TAIL [DENIED] [GRANT g] [TOOL t]`: the connection becomes a stream of decisions. Names may be patterns with `*`.

@@ -27,6 +27,7 @@ enum RequestParser {
         case "info": return .operators(.info(sections: try texts(arguments, bytes).map { $0.lowercased() }))
         case "policy": return .operators(.policy(try texts(arguments, bytes)))
         case "explain": return .explain(try CheckParser.parse(arguments, in: bytes, isPeek: true))
+        case "override": return .operators(.override(try OperatorParser.override(arguments, bytes)))
         case "clear": return .operators(.clear(try OperatorParser.clear(arguments, bytes)))
         default: return .connection(try ConnectionParser.parse(name, arguments, in: bytes))
         }

@@ -32,6 +32,7 @@ package struct BatchEncoder {
         case remember = 9
         case forget = 10
         case clear = 11
+        case overrides = 12
         case charge = 16
         case rememberedCharge = 18
         case refund = 32
@@ -216,6 +217,9 @@ package struct BatchEncoder {
             case .forget(let reservation):
                 header.write(reservation)
                 header.write("")
+            case .overrides(_, let change):
+                header.write(change?.field ?? [])
+                header.write(String(change?.max ?? 0))
             case .check(_, idempotency: nil), .charge(nil), .refund(nil), .settle, .restore, .clear, .heartbeat: break
             }
         }
@@ -224,7 +228,7 @@ package struct BatchEncoder {
     private static func hasIdempotencyKey(_ operation: Batch.Operation) -> Bool {
         switch operation {
         case .check(_, let idempotency), .charge(let idempotency), .refund(let idempotency): idempotency != nil
-        case .remember, .forget: true
+        case .remember, .forget, .overrides: true
         case .settle, .restore, .clear, .heartbeat: false
         }
     }
@@ -242,7 +246,8 @@ package struct BatchEncoder {
     }
 
     /// An entry's kind, as `decide.lua` numbers it; its main number: a check's cost, the cost a commit settles to, or
-    /// how long a heartbeat counts; and its count of checks, or when a replica had nothing to write back.
+    /// how long a heartbeat or an override counts; and its count of checks, when a replica had nothing to write back, or
+    /// which version of the overrides it knows.
     private static func kind(
         of entry: Batch.Entry, in batch: borrowing Batch
     ) -> (kind: Kind, number: Int64, count: Int64) {
@@ -264,6 +269,7 @@ package struct BatchEncoder {
         case .heartbeat(let lifeMs, let writtenBackMs): return (.heartbeat, lifeMs, writtenBackMs)
         case .remember: return (.remember, 0, entry.count)
         case .forget: return (.forget, 0, entry.count)
+        case .overrides(let known, let change): return (.overrides, change?.forMs ?? 0, known)
         }
     }
 

@@ -12,6 +12,8 @@ package struct ExpectedEntry: Sendable, Equatable {
     package var isHeartbeat: Bool
     /// Whether it is a settlement.
     package var isSettlement: Bool
+    /// Whether it asks for the overrides.
+    package var isOverrides: Bool
 
     package init(_ entry: Batch.Entry, of batch: borrowing Batch) {
         count = entry.count
@@ -22,6 +24,7 @@ package struct ExpectedEntry: Sendable, Equatable {
         hasIdempotencyKey = false
         isHeartbeat = false
         isSettlement = false
+        isOverrides = false
         guard entry.operation >= 0 else { return }
         switch batch.operations[entry.operation] {
         case .check(_, let idempotency), .charge(let idempotency), .refund(let idempotency):
@@ -29,6 +32,7 @@ package struct ExpectedEntry: Sendable, Equatable {
         case .heartbeat: isHeartbeat = true
         case .restore, .clear: count = 1
         case .settle: isSettlement = true
+        case .overrides: isOverrides = true
         case .remember, .forget: break
         }
     }
@@ -193,7 +197,14 @@ package struct BatchReplyDecoder {
         case 1 where entry.isHeartbeat:
             reply.results.append(1)
             try readReplicas(of: flat, at: &at)
-        case 0...max(entry.count, 1) where !entry.isHeartbeat:
+        case 0...2 where entry.isOverrides:
+            guard at + 1 < flat.items.count, flat.items[at].kind == .integer, flat.items[at].value >= 0,
+                flat.items[at + 1].kind == .string
+            else { throw BatchReplyError(reason: "the overrides have no version and no list") }
+            reply.results += [outcome.value, flat.items[at].value]
+            reply.words.append(String(decoding: flat.bytes(of: flat.items[at + 1]), as: UTF8.self))
+            at += 2
+        case 0...max(entry.count, 1) where !entry.isHeartbeat && !entry.isOverrides:
             reply.results.append(outcome.value)
             try readTallies(entry.usageCount, of: flat, at: &at)
         default:

@@ -89,7 +89,7 @@ end
 -- Settlements --------------------------------------------------------------------------------------------------------
 
 -- Owners of the counters that this batch lowered, or raised where capacity returns gradually: the beginnings of their
--- keys. And the keys of those that it cleared.
+-- keys. And the keys of those that it cleared, and of changed overrides.
 local lowerings = {}
 
 -- In a cluster the owner follows the partition's tag, which the marker has, too.

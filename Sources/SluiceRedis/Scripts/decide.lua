@@ -1,5 +1,5 @@
 -- Decides one batch that holds more than plain checks of fixed windows: other algorithms, shadow limits, reservations
--- and their settlements, charges and refunds, checks with an idempotency key, restores, heartbeats. Entries run in order, and a fault of one
+-- and their settlements, charges and refunds, checks with an idempotency key, restores, heartbeats, overrides. Entries run in order, and a fault of one
 -- does not affect the others. `prelude.lua` comes before it and describes KEYS[1], ARGV and the head of the answer;
 -- then come `checks.lua`, which decides the first entries if they are simple, `usage.lua` and `counters.lua`.
 --
@@ -11,7 +11,8 @@
 --            [11] shapes, what entries have in common: for each: cost (of a settlement: the cost it settles to), count (0: peek, charges nothing),
 --            kind (0: a check; +1: reserved; +2: with an idempotency key; 4: commit; 5: cancel; 6: release; 7: a
 --            restore, cost in all; 8: a heartbeat, which counts for cost ms, and count is when the replica had nothing
---            to write back, ms since the epoch, or 0; 9: cache an answer; 10: drop a cached answer; 11: clear a counter; +16: a charge whatever
+--            to write back, ms since the epoch, or 0; 9: cache an answer; 10: drop a cached answer; 11: clear a counter; 12: the overrides,
+--            cost: for how long the change holds, ms, 0: it ends; count: the version that is known; +16: a charge whatever
 --            the maxima say; +32: a refund), then for each
 --            charge: window (index of its pair in [10], from 1), max, flags (4 * the algorithm's number; +32: counts calls,
 --            whatever they cost; +64: its windows differ in length; +2: a shadow limit; +1: check whether the key still has a time to live), length in
@@ -19,9 +20,10 @@
 --            [12] entries: for each its shape, an index in [11] from 1
 --            [13] idempotency: two values for each entry that needs them. A check with an idempotency key: the hash of
 --            its arguments, the hash of its counters. An answer to cache: the encoded answer, its time to live in ms. A
---            cached answer to drop: its reservation, ''
+--            cached answer to drop: its reservation, ''. Overrides: which one to change, '': none, and its maximum
 --
--- Under the keys: each algorithm's file says what is in its own; denials are integers; records and cached answers are
+-- Under the keys: the overrides are text: their version (a time in ms that every change raises), then for each a space, its
+-- name, a space, the maximum, a space, and when it ends, ms; each algorithm's file says what is in its own; denials are integers; records and cached answers are
 -- MessagePack, see `record` and `cacheAnswer`.
 --
 -- Returns    for a check: how many were admitted (peek: 1 if it would be), followed by each charge's usage after that
@@ -36,7 +38,8 @@
 --            reservation is cached. For a restore: 1, the usage. For a clear: 1, the usage before it.
 --            For a heartbeat: 1; one string "REPLICA MS MS REPLICA MS MS ...", the latest first: each replica, its last
 --            heartbeat, and when it last had nothing to write back (0: never); then how many members of the lists name
---            no replica. After the last entry: what the batch published, see below.
+--            no replica. For overrides: 1: done, 0: there was none to end, 2: there are too many; the version; the list, '' if
+--            its version is the known one. After the last entry: what the batch published, see below.
 --
 -- An entry reads all of its counters before it writes to any, so nothing has to be taken back. The exception is a
 -- settlement's slots: they are freed first, because only that can fail, and freeing them twice does no harm.
@@ -45,12 +48,15 @@
 -- so that it takes longer, or a charge raises such a one beyond its maximum, the script publishes on `PREFIX:2:changed`
 -- the keys' part up to the end of the owner, each once, and reports it to the replica. Freed
 -- slots are not published: they are in no denial cache. Of counters that were cleared it publishes the keys, too, so that no
--- replica restores what it saw of them before.
+-- replica restores what it saw of them before. A change of the overrides publishes their key.
 
 local pack, unpack = cmsgpack.pack, cmsgpack.unpack
-local RESERVED, WITH_KEY, COMMIT, CANCEL, RELEASE, RESTORE, HEARTBEAT, CACHE, DROP, CLEAR =
-    1, 2, 4, 5, 6, 7, 8, 9, 10, 11
+local RESERVED, WITH_KEY, COMMIT, CANCEL, RELEASE, RESTORE, HEARTBEAT, CACHE, DROP, CLEAR, OVERRIDES =
+    1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12
 local MAX_LISTED_REPLICAS = 1024
+local MAX_OVERRIDES = 1000
+-- How long the version of an empty list is kept: longer than a replica waits before it reads the list again.
+local OVERRIDES_VERSION_TTL_MS = 3600000
 local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS, TOO_MUCH, SKIPPED = -1, -3, -4, -5, -6
 local CACHED_ANSWER_TTL_MS = 600000
 -- How long a reservation can be settled after the last of what it charged has stopped to count.
@@ -482,6 +488,75 @@ local function heartbeat(lifeMs, writtenBackMs, key, writtenBackKey)
     push(unnamed + more)
 end
 
+-- Overrides ----------------------------------------------------------------------------------------------------------
+
+-- Those that hold, each {name, maximum, end}, and their version; or nil and the fault.
+local function readOverrides(key)
+    local value = try('GET', key)
+    if type(value) == 'table' then
+        return nil, value.err
+    end
+    local version, rest = match(value or '0', '^(%d+)(.*)$')
+    version = version and toCount(version)
+    if not version then
+        return nil, 'ERR value is no list of overrides'
+    end
+    local list = {}
+    for name, limit, untilMs in string.gmatch(rest, ' (%S+) (%d+) (%d+)') do
+        if (toCount(untilMs) or 0) > now then
+            list[#list + 1] = {name, limit, untilMs}
+        end
+    end
+    return list, version
+end
+
+local function overridesText(list)
+    local parts = {}
+    for i = 1, #list do
+        parts[i] = table.concat(list[i], ' ')
+    end
+    return table.concat(parts, ' ')
+end
+
+-- Sets an override for `forMs`, or ends it if that is 0, unless its name is ''; then pushes them all.
+local function overrides(key, name, limit, forMs, known)
+    local list, version = readOverrides(key)
+    if not list then
+        return push(version)
+    end
+    local done = 1
+    if name ~= '' then
+        local others, found = {}, 0
+        for i = 1, #list do
+            if list[i][1] == name then
+                found = 1
+            else
+                others[#others + 1] = list[i]
+            end
+        end
+        if forMs == 0 then
+            done = found
+        elseif #others < MAX_OVERRIDES then
+            others[#others + 1] = {name, limit, format('%.0f', now + forMs)}
+        else
+            done = 2
+        end
+        if done == 1 then
+            list, version = others, max(version + 1, now)
+            local expiresAtMs = now + OVERRIDES_VERSION_TTL_MS
+            for i = 1, #list do
+                expiresAtMs = max(expiresAtMs, tonumber(list[i][3]) + EXPIRY_SLACK_MS)
+            end
+            local text = format('%.0f', version) .. (#list > 0 and ' ' or '') .. overridesText(list)
+            call('SET', key, text, 'PXAT', format('%.0f', expiresAtMs))
+            lowerings[#lowerings + 1] = key
+        end
+    end
+    push(done)
+    push(version)
+    push(version == known and '' or overridesText(list))
+end
+
 -- The batch ---------------------------------------------------------------------------------------------------------
 
 -- Names the numbers of a shape and assigns its keys.
@@ -541,6 +616,9 @@ for e = entry, entryCount do
         clear(shape, firstKey)
     elseif shape.kind == HEARTBEAT then
         heartbeat(shape.cost, shape.count, KEYS[firstKey + 1], KEYS[firstKey + 2])
+    elseif shape.kind == OVERRIDES then
+        overrides(KEYS[firstKey + 1], idempotency[idempotencyAt + 1], idempotency[idempotencyAt + 2], shape.cost, shape.count)
+        idempotencyAt = idempotencyAt + 2
     elseif shape.kind == CACHE then
         local encoded, ttlMs = idempotency[idempotencyAt + 1], idempotency[idempotencyAt + 2]
         push(call('SET', KEYS[firstKey + 1], encoded, 'NX', 'PX', ttlMs) and 1 or 0)

@@ -79,7 +79,8 @@ extension ConnectionHandler {
                 grant: input.string(ofArgument: check.grant), tool: input.string(ofArgument: check.tool),
                 server: check.server.map { input.string(ofArgument: $0) }, namesSession: check.session != nil,
                 attributes: check.attributes.map { input.string(ofArgument: $0.name) }, cost: check.cost,
-                policies: host.limiter.policies))
+                policies: host.limiter.policies,
+                overrides: host.limiter.overrides(ofGrant: input.string(ofArgument: check.grant), now: now)))
         var traced = check
         traced.trace = true
         host.gather(traced, in: input)

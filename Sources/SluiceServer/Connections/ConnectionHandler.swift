@@ -344,7 +344,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection, TurnTaker
             queue.fill(number, to: &output) { $0.writeError(RequestError.notSettled(fault), to: &$1) }
         case .storeUnavailable:
             queue.fill(number, to: &output) { $0.writeError(RequestError.storeUnavailable, to: &$1) }
-        case .cleared: preconditionFailure("clears have no place among a connection's checks")
+        case .cleared, .overridden: preconditionFailure("clears have no place among a connection's checks")
         }
     }
 

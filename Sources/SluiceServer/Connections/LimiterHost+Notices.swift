@@ -30,7 +30,8 @@ extension LimiterHost {
         // They come and go with the store.
         case .changeFeedUp, .changeFeedDown:
             if !flaps.isFlapping { log(notice) }
-        case .storeLostData, .storeLostCounters, .storeClockBehind, .storeClockFollowed, .keyFault, .busy, .evicting:
+        case .storeLostData, .storeLostCounters, .storeClockBehind, .storeClockFollowed, .keyFault, .busy, .evicting,
+            .overrides:
             log(notice)
         }
     }
@@ -104,6 +105,8 @@ extension LimiterHost {
             logger.notice(
                 "a table is full: dropping the least recently used identities, which redis still holds",
                 metadata: ["identities": "\(limiter.identityCount)", "max": "\(limiter.configuration.maxPlans)"])
+        case .overrides(let count):
+            logger.info("other overrides of maxima hold", metadata: ["overrides": "\(count)"])
         case .changeFeedUp:
             logger.info("redis notifications available; denial cache on")
         }

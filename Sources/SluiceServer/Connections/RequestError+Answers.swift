@@ -1,4 +1,5 @@
 import SluiceEngine
+import SluicePolicy
 import SluiceProtocol
 
 /// What callers are answered instead of a decision.
@@ -35,6 +36,21 @@ extension RequestError {
     }
     static let clearIsUnclear = RequestError(
         .busy, "redis did not answer in time: the counters may be cleared or not, send it again")
+    static func cannotOverride(_ reason: String) -> RequestError {
+        RequestError(
+            .busy,
+            "nothing was changed: counting is not shared (\(reason)), and other sidecars would not hear of it; overrides that hold "
+                + "go on till their end; send it again when sluicectl status says that counting is shared")
+    }
+    static let overrideIsUnclear = RequestError(
+        .busy, "redis did not answer in time: the override may hold or not, look with OVERRIDE and send it again")
+    static let tooManyOverrides = RequestError(
+        .tooBig,
+        "\(EngineBounds.maxOverrides) overrides hold already, which is the most: end one with OVERRIDE grant rule OFF, or change "
+            + "the policy")
+    static func overrideFault(_ reason: String) -> RequestError {
+        RequestError(.error, "redis could not change the list of overrides, nothing was changed: \(reason.onOneLine)")
+    }
     static let storeUnavailable = RequestError(
         .busy, "redis is unavailable and this sidecar does not know the reservation, send it again in a moment")
 }

@@ -176,7 +176,7 @@ final class DecisionLog {
         case .decision(let decision): write(question, decision, door: door, now: now)
         case .overloaded: writeBusy(question, door: door, now: now)
         case .settled(let isDone): write(question.bytes, isDone: isDone, door: door, now: now)
-        case .otherArguments, .notSettled, .storeUnavailable, .cleared: break
+        case .otherArguments, .notSettled, .storeUnavailable, .cleared, .overridden: break
         }
     }
 
@@ -186,6 +186,16 @@ final class DecisionLog {
         beginLine(ms: now.wallMs, door: page.door)
         DecisionLogLine.append(
             grant: page.grant, tool: page.tool, cleared: page.heldCount, userID: peer.userID, to: &line)
+        endLine(isLogged: true, [], now: now)
+    }
+
+    /// An operator overrode a maximum, or ended that: logged in any case.
+    func overridden(_ change: OverrideChange, by peer: PeerCredentials, door: String, now: ClockReading) {
+        guard writer != nil else { return }
+        beginLine(ms: now.wallMs, door: door)
+        DecisionLogLine.append(
+            grant: change.grant, rule: change.rule, max: change.forMs > 0 ? change.max : nil,
+            seconds: change.forMs / 1_000, userID: peer.userID, to: &line)
         endLine(isLogged: true, [], now: now)
     }
 

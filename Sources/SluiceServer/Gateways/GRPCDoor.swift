@@ -288,7 +288,8 @@ final class GRPCDoor: GRPCService, HostedConnection, TurnTaker {
             switch answer {
             case .decision(let decision): .decision(decision)
             case .overloaded(let cause): .busy(cause.advice)
-            case .otherArguments, .settled, .notSettled, .storeUnavailable, .cleared: .busy(Busy.waiting.advice)
+            case .otherArguments, .settled, .notSettled, .storeUnavailable, .cleared, .overridden:
+                .busy(Busy.waiting.advice)
             }
         calls[question.call]?.take(gatewayAnswer, at: question.check)
         concludeIfAnswered(question.call)

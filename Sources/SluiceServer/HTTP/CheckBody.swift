@@ -13,6 +13,7 @@ struct CheckBody {
         case cancel = "CANCEL"
         case release = "RELEASE"
         case clear = "CLEAR"
+        case override = "OVERRIDE"
     }
 
     private var reader: DocumentReader
@@ -31,6 +32,7 @@ struct CheckBody {
             case .check, .peek: parts.readCheck(&object, isPeek: command == .peek)
             case .charge, .refund: parts.readCharge(&object)
             case .clear: parts.readClear(&object)
+            case .override: parts.readOverride(&object)
             case .commit, .cancel, .release: parts.readSettlement(&object, hasCost: command == .commit)
             }
         }
@@ -93,6 +95,16 @@ struct CheckBody {
         if let cursor = text("cursor", of: &object), !cursor.isEmpty { words += ["CURSOR", cursor] }
         if flag("dry_run", of: &object) { words.append("DRYRUN") }
         reader.finish(object, KnownKeys(["grant", "tool", "cursor", "dry_run"]))
+    }
+
+    /// An empty object lists all overrides; `max` and `seconds`, or `off`, change one.
+    private mutating func readOverride(_ object: inout ObjectReader) {
+        let (grant, rule) = (text("grant", of: &object), text("rule", of: &object))
+        let (max, seconds) = (number("max", of: &object), number("seconds", of: &object))
+        words += [grant, rule, max, seconds].compactMap(\.self)
+        if flag("off", of: &object) { words.append("OFF") }
+        if flag("dry_run", of: &object) { words.append("DRYRUN") }
+        reader.finish(object, KnownKeys(["grant", "rule", "max", "seconds", "off", "dry_run"]))
     }
 
     private mutating func readAttributes(_ object: inout ObjectReader) {

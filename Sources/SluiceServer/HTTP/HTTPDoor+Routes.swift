@@ -12,7 +12,7 @@ extension HTTPDoor {
     private enum Route {
         case check(CheckBody.Command)
         case forwardAuth
-        case page, metrics, healthz, readyz, status, counters, clear
+        case page, metrics, healthz, readyz, status, counters, clear, override
 
         init?(_ path: String) {
             switch path {
@@ -31,13 +31,14 @@ extension HTTPDoor {
             case "/v1/status": self = .status
             case "/v1/counters": self = .counters
             case "/v1/clear": self = .clear
+            case "/v1/override": self = .override
             default: return nil
             }
         }
 
         var methods: [HTTPMethod] {
             switch self {
-            case .check, .clear: [.POST]
+            case .check, .clear, .override: [.POST]
             case .forwardAuth: [.GET, .HEAD, .POST]
             case .page, .metrics, .healthz, .readyz, .status, .counters: [.GET, .HEAD]
             }
@@ -47,7 +48,7 @@ extension HTTPDoor {
         /// client's host on, and a question without the identity's headers charges nothing.
         var isForThisHostAlone: Bool {
             switch self {
-            case .check, .page, .status, .counters, .clear: true
+            case .check, .page, .status, .counters, .clear, .override: true
             case .forwardAuth, .metrics, .healthz, .readyz: false
             }
         }
@@ -90,6 +91,8 @@ extension HTTPDoor {
             report { [self] in counters(question, on: connection, completion: completion) }
         case .clear:
             report { [self] in clear(question, on: connection, completion: completion) }
+        case .override:
+            report { [self] in override(question, on: connection, completion: completion) }
         }
     }
 
@@ -242,27 +245,35 @@ extension HTTPDoor {
     }
 
     private func clear(_ question: HTTPQuestion, on connection: HTTPConnection, completion: @escaping Completion) {
+        operate(.clear, "clearing counters", question, on: connection, completion: completion) { words, peer in
+            clear(words, by: peer) { completion($0.answer(\.json)) }
+        }
+    }
+
+    private func override(_ question: HTTPQuestion, on connection: HTTPConnection, completion: @escaping Completion) {
+        operate(.override, "overriding maxima", question, on: connection, completion: completion) { words, peer in
+            override(words, by: peer) { completion($0.answer(\.json)) }
+        }
+    }
+
+    /// Does with the words of a body what only operators may do.
+    private func operate(
+        _ command: CheckBody.Command, _ what: String, _ question: HTTPQuestion, on connection: HTTPConnection,
+        completion: Completion, _ act: ([String], PeerCredentials) -> Void
+    ) {
         guard let peer = connection.operatorPeer else {
             return completion(
                 .error(
                     .forbidden, "NOPERM",
-                    "clearing counters is for operators: ask at --http-socket, as the user that runs sluiced or as root"
-                )
-            )
+                    "\(what) is for operators: ask at --http-socket, as the user that runs sluiced or as root"))
         }
         guard question.isJSON else {
             return completion(
                 .error(.unsupportedMediaType, "BADARG", "the body must be JSON, send content-type: application/json"))
         }
-        switch CheckBody.words(.clear, question.body) {
+        switch CheckBody.words(command, question.body) {
         case .failure(let faults): completion(.error(.badRequest, "BADARG", faults.description))
-        case .success(let words):
-            clear(words, by: peer) { result in
-                switch result {
-                case .success(let page): completion(.json(.ok, page.json))
-                case .failure(let error): completion(.error(error))
-                }
-            }
+        case .success(let words): act(words, peer)
         }
     }
 
@@ -364,5 +375,14 @@ extension CounterReport {
             "max": .integer(max), "shared_used": .integer(sharedUsed), "local_used": .integer(localUsed),
             "local_share": .integer(localShare), "remaining": .integer(remaining), "would_deny": .integer(denials),
         ]
+    }
+}
+
+extension Result where Failure == RequestError {
+    fileprivate func answer(_ json: (Success) -> JSONText) -> HTTPAnswer {
+        switch self {
+        case .success(let page): .json(.ok, json(page))
+        case .failure(let error): .error(error)
+        }
     }
 }

@@ -155,6 +155,18 @@ final class HTTPDoor: Door {
         }
     }
 
+    /// Overrides a maximum with a command of the socket.
+    func override(_ words: [String], by peer: PeerCredentials, completion: @escaping LimiterHost.OverrideCompletion) {
+        var frame = Self.frame(words)
+        framer = RequestFramer()
+        switch try? framer.nextRequest(in: &frame) {
+        case .other(.operators(.override(let request)))?:
+            host.override(request, by: peer, door: name, completion: completion)
+        case .wrong(let error)?: completion(.failure(error))
+        default: completion(.failure(RequestError(.tooBig, "these names are too long together, send shorter ones")))
+        }
+    }
+
     /// Clears counters with a command of the socket.
     func clear(_ words: [String], by peer: PeerCredentials, completion: @escaping LimiterHost.ClearCompletion) {
         var frame = Self.frame(words)
@@ -218,7 +230,7 @@ final class HTTPDoor: Door {
             case .overloaded(let cause): completion(.error(.busy(cause)))
             case .notSettled(let fault): completion(.error(.notSettled(fault)))
             case .storeUnavailable: completion(.error(.storeUnavailable))
-            case .cleared: preconditionFailure("clears have no place among a door's checks")
+            case .cleared, .overridden: preconditionFailure("clears have no place among a door's checks")
             }
         }
     }

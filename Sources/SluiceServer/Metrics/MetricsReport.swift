@@ -152,6 +152,9 @@ struct MetricsReport {
             .counter(
                 "sluice_cleared_counters_total", "Counters that operators cleared through this replica.",
                 statistics.clearedCounters),
+            .gauge(
+                "sluice_overrides", "Maxima that operators have overridden for a time, of one limit and grant each.",
+                limiter.overrideCount(now: now)),
             .counter("sluice_leases_total", "Blocks of leased limits that Redis granted.", statistics.leases),
             .gauge("sluice_leased_counters", "Counters with a lease, with or without a block.", limiter.leaseCount),
             .counter(

@@ -14,6 +14,8 @@ struct ExplainedCheck {
     var attributes: [String]
     var cost: Int64
     var policies: PolicySet
+    /// Those of the grant that hold.
+    var overrides: [Override] = []
 
     /// Writes a map of the decision, without the fields that only a gateway needs, and of `limits`: a map for each
     /// limit that was evaluated. Numbers are -1 where there is no value.
@@ -41,16 +43,19 @@ struct ExplainedCheck {
         _ look: Decision.LimitTrace, of limits: [Limit], _ writer: ReplyWriter, to output: inout ByteBuffer
     ) {
         let limit = limits.first { $0.rule == look.rule }
+        let override = overrides.first { $0.rule == look.rule }
         let texts = [
             ("rule", look.rule), ("rate", limit?.rate ?? ""), ("scope", limit?.scope.name ?? ""),
             ("algorithm", limit?.algorithm.name ?? ""), ("window", limit?.window.name ?? ""),
             ("mode", look.isShadow ? Limit.Mode.shadow.rawValue : Limit.Mode.enforce.rawValue),
             ("on_outage", limit?.onOutage.rawValue ?? ""), ("missing", limit.flatMap { missing($0) } ?? ""),
         ]
-        let numbers = [
+        let numbers: [(String, Int64)] = [
             ("passes", look.fits ? 1 : 0), ("max", look.max), ("used", look.used), ("left", look.left),
             ("local_used", look.localUsed), ("retry_after_ms", look.waitMs), ("reset_ms", look.resetMs),
             ("window_start_ms", look.windowStartMs), ("would_deny", look.denials),
+            ("policy_max", override == nil ? -1 : limit.map { $0.burst ?? $0.max } ?? -1),
+            ("override_until_ms", override?.untilMs ?? -1),
         ]
         writer.writeMapHeader(texts.count + numbers.count, to: &output)
         writer.write(texts, numbers, to: &output)

@@ -135,6 +135,7 @@ struct InfoReport {
                 ("leases", String(statistics.leases)),
                 ("leased_counters", String(host.limiter.leaseCount)),
                 ("lost_lease_units", String(statistics.lostLeaseUnits)),
+                ("overrides", String(host.limiter.overrideCount(now: now))),
                 ("decision_log_lines", String(host.decisionLog?.lineCount ?? 0)),
                 ("decision_log_dropped", String(host.decisionLog?.droppedCount ?? 0)),
                 ("tails", String(host.decisionLog?.listenerCount ?? 0)),

@@ -56,7 +56,7 @@ extension LimiterHost {
                     for report in reports { add(report, .held(report.sharedUsed)) }
                     log(page, "an operator's clear was not answered: these counters may be cleared or not", by: peer)
                     completion(.failure(.clearIsUnclear))
-                case .decision, .otherArguments, .settled, .notSettled:
+                case .decision, .otherArguments, .settled, .notSettled, .overridden:
                     preconditionFailure("a clear is no check and no settlement")
                 }
             }
@@ -90,9 +90,7 @@ extension LimiterHost {
         links.isEmpty || limiter.partitions(ofGrant: grant).allSatisfy { limiter[$0].isShared }
     }
 
-    private var storeTrouble: String {
-        limiter.storeError.isEmpty ? limiter.storeState : limiter.storeError.onOneLine
-    }
+    var storeTrouble: String { limiter.storeError.isEmpty ? limiter.storeState : limiter.storeError.onOneLine }
 
     /// Who cleared what: the one line that names a grant, because it is for audits.
     private func log(_ page: ClearedPage, _ message: Logger.Message, by peer: PeerCredentials) {

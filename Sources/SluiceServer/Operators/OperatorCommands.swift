@@ -5,7 +5,7 @@ package import SluiceEngine
 import SluicePolicy
 import SluiceProtocol
 
-/// The operators' commands that have one answer: `CLEAR`, `COUNTERS`, `INFO` and `POLICY`.
+/// The operators' commands that have one answer: `CLEAR`, `COUNTERS`, `INFO`, `OVERRIDE` and `POLICY`.
 final class OperatorCommands {
     /// Writes a reply in the form that the asking connection wants.
     typealias Write = (ReplyWriter, inout ByteBuffer) -> Void
@@ -52,6 +52,7 @@ final class OperatorCommands {
             completion { $0.writeError(.error, "TAIL is answered at the socket only, send it there", to: &$1) }
         case .policy(let words):
             policy(words, completion: completion)
+        case .override(let request): override(request, of: peer, completion: completion)
         case .clear(let request):
             host.clear(request, by: peer ?? PeerCredentials(), door: "socket") { result in
                 completion { writer, output in
@@ -59,6 +60,19 @@ final class OperatorCommands {
                     case .success(let page): page.write(writer, to: &output)
                     case .failure(let error): writer.writeError(error, to: &output)
                     }
+                }
+            }
+        }
+    }
+
+    private func override(
+        _ request: OverrideRequest, of peer: PeerCredentials?, completion: @escaping (@escaping Write) -> Void
+    ) {
+        host.override(request, by: peer ?? PeerCredentials(), door: "socket") { result in
+            completion { writer, output in
+                switch result {
+                case .success(let page): page.write(writer, to: &output)
+                case .failure(let error): writer.writeError(error, to: &output)
                 }
             }
         }

@@ -54,6 +54,7 @@ struct RootCommand: AsyncParsableCommand {
               sluicectl explain alice-laptop opencode_run
               sluicectl counters --grant alice-laptop
               sluicectl clear alice-laptop opencode_run
+              sluicectl override alice-laptop opencode_run_rate 50 --for 1h
               sluicectl tail --denied
               sluicectl status --wait --timeout 30s
               sluicectl policy check policy.json
@@ -67,7 +68,8 @@ struct RootCommand: AsyncParsableCommand {
         version: SluiceVersion.current,
         subcommands: [
             CheckCommand.self, PeekCommand.self, ExplainCommand.self, ChargeCommand.self, RefundCommand.self,
-            ClearCommand.self, CommitCommand.self, CancelCommand.self, ReleaseCommand.self, CountersCommand.self,
+            ClearCommand.self, OverrideCommand.self, CommitCommand.self, CancelCommand.self, ReleaseCommand.self,
+            CountersCommand.self,
             TailCommand.self,
             TopCommand.self, StatusCommand.self, PolicyCommand.self,
             GatewaysCommand.self,

@@ -49,7 +49,7 @@ struct DecisionLogFile: ~Copyable {
             // The sparsest part of a log says what it is good for.
             case .sample(let found): sample = sample.map { $0 == 1 ? found : $0 } ?? found
             // What a policy would have counted after it is the same.
-            case .clear: break
+            case .operation: break
             case .dropped(let count): missing += count
             case .malformed: malformed += 1
             }

@@ -7,6 +7,8 @@ struct ControlFailure: Error, Equatable {
     /// May have several lines if each is a separate finding.
     var line: String
     var exitCode: ExitCode
+    /// The code word of the sidecar's refusal; nil if it did not refuse.
+    var refusal: String?
 
     init(_ line: String, exitCode: ExitCode) {
         self.line = line
@@ -38,6 +40,7 @@ struct ControlFailure: Error, Equatable {
             self.init(
                 "the sidecar refused: \(TerminalText.visible(message)) (\(TerminalText.visible(code)))",
                 exitCode: .couldNotAsk)
+            refusal = code
         case .closed:
             self.init("\(shownSocket): the sidecar closed the connection before it answered", exitCode: .couldNotAsk)
         case .timedOut:
@@ -73,6 +76,8 @@ extension ExitCode {
     static let policiesRefused = ExitCode(3)
     /// The sidecar has a Redis and does not count in it.
     static let countingAlone = ExitCode(4)
+    /// Redis is away, and what was asked for needs it: `EX_UNAVAILABLE` of sysexits(3).
+    static let redisUnavailable = ExitCode(69)
     /// The sidecar could not be asked, or a file could not be read.
     static let couldNotAsk = ExitCode(2)
 }

@@ -25,6 +25,17 @@ struct ExplainReport {
         var retryAfterMs: Int64
         var resetMs: Int64
         var wouldDeny: Int64
+        /// What the policy has instead of `max`, while an override holds; else -1. Below, when it ends, ms since the epoch.
+        var policyMax: Int64
+        var overrideUntilMs: Int64
+
+        /// The line about its override; nil if none holds.
+        var overrideNote: String? {
+            guard overrideUntilMs >= 0 else { return nil }
+            let policy = policyMax < 0 ? "" : "policy \(policyMax), "
+            let end = OverrideReport.end(overrideUntilMs)
+            return "\(TerminalText.visible(rule)): max \(max) (\(policy)override until \(end))"
+        }
 
         init(_ reply: Reply) throws(SluiceError) {
             let fields = try ReplyFields(reply)
@@ -44,6 +55,8 @@ struct ExplainReport {
             retryAfterMs = try fields.integer("retry_after_ms")
             resetMs = try fields.integer("reset_ms")
             wouldDeny = try fields.integer("would_deny")
+            policyMax = try fields.laterInteger("policy_max")
+            overrideUntilMs = try fields.laterInteger("override_until_ms")
         }
     }
 
@@ -80,7 +93,9 @@ struct ExplainReport {
 
     func text(_ style: Style) -> String {
         let head = TextTable(facts: facts).render(style)
-        return limits.isEmpty ? head : head + "\n" + table.render(style)
+        if limits.isEmpty { return head }
+        let notes = limits.compactMap(\.overrideNote).map { style.apply(.caution, to: $0) + "\n" }.joined()
+        return head + "\n" + table.render(style) + (notes.isEmpty ? "" : "\n" + notes)
     }
 
     private var facts: [(name: String, value: TextTable.Cell)] {
@@ -168,7 +183,8 @@ struct ExplainReport {
             "on_outage": .string(limit.onOutage), "max": .integer(limit.max), "used": .integer(limit.used),
             "left": .integer(limit.left), "local_used": .integer(limit.localUsed),
             "retry_after_ms": .known(limit.retryAfterMs), "reset_ms": .known(limit.resetMs),
-            "would_deny": .integer(limit.wouldDeny),
+            "would_deny": .integer(limit.wouldDeny), "policy_max": .known(limit.policyMax),
+            "override_until_ms": .known(limit.overrideUntilMs),
         ]
     }
 }

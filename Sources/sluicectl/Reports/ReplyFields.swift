@@ -24,6 +24,11 @@ struct ReplyFields {
         reply[name] == nil ? "" : try string(name)
     }
 
+    /// A number that sidecars of earlier versions do not send: then it is -1.
+    func laterInteger(_ name: String) throws(SluiceError) -> Int64 {
+        reply[name] == nil ? -1 : try integer(name)
+    }
+
     /// A map of names to texts, in its order.
     func texts(_ name: String) throws(SluiceError) -> [(String, String)] {
         let texts = reply[name]?.pairs?.compactMap { pair -> (String, String)? in

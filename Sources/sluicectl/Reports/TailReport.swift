@@ -37,7 +37,8 @@ struct TailReport {
         switch kind {
         case .decision: return heading() + text(cells(record, bytes))
         case .dropped(let count): return style.apply(.caution, to: "\(count) left out") + "\n"
-        case .settlement, .clear, .sample, .malformed: return style.apply(.faint, to: TerminalText.visible(line)) + "\n"
+        case .settlement, .operation, .sample, .malformed:
+            return style.apply(.faint, to: TerminalText.visible(line)) + "\n"
         }
     }
 

@@ -90,7 +90,7 @@ struct TopData: Sendable {
             stream.taken += 1
             take(record, bytes)
         case .dropped(let count): stream.leftOut += Double(count)
-        case .settlement, .clear, .sample, .malformed: break
+        case .settlement, .operation, .sample, .malformed: break
         }
     }
 

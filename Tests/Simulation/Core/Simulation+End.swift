@@ -49,7 +49,8 @@ extension Simulation {
         switch scenario.course {
         case .gentle:
             try oracle.judgeGentle(
-                store, isPlain: scenario.isPlain, hasDrops: drops != nil, isLeased: scenario.isLeased)
+                store, isPlain: scenario.isPlain && overrides == nil, hasDrops: drops != nil,
+                isLeased: scenario.isLeased)
             try judgeJournals()
             try judgeSums()
         case .healing:

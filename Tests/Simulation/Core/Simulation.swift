@@ -60,6 +60,7 @@ struct Simulation {
         case account(replica: Int)
         case commit(SimulationAccounts.Excess)
         case clear(replica: Int)
+        case override(replica: Int)
         case drop
         case tick(replica: Int, dueNs: Int64)
         /// `isInside`: it has reached the store's machine, so it runs even if the connection breaks.
@@ -125,6 +126,8 @@ struct Simulation {
     /// What checks asked for lately of leased counters.
     var leases = SimulationLeases()
     /// nil for most seeds.
+    var overrides: SimulationOverrides?
+    /// nil for most seeds.
     var drops: SimulationDrops?
     /// What was settled for good.
     var settledForGood: Set<String> = []
@@ -150,6 +153,10 @@ struct Simulation {
         accounts = SimulationAccounts(seed: seed, scenario)
         if accounts != nil { scenario.addAccounts() }
         drops = SimulationDrops(seed: seed, scenario)
+        overrides = accounts == nil ? SimulationOverrides(seed: seed, scenario) : nil
+        if overrides != nil && scenario.course == .healing && endNs == .max {
+            scenario.endNs += SimulationOverrides.extraNs
+        }
         self.scenario = scenario
         policy = scenario.policy
         oracle = SimulationOracle(
@@ -198,6 +205,9 @@ struct Simulation {
         if accounts?.clears == true {
             events.push(.clear(replica: 0), atNs: scenario.endNs - SimulationAccounts.lastClearNs)
         }
+        for atNs in overrides?.times(scenario) ?? [] {
+            events.push(.override(replica: Int(atNs) % replicas.count), atNs: atNs)
+        }
         if let drops { events.push(.drop, atNs: drops.atNs) }
         for episode in scenario.episodes { events.push(.fault(episode.fault), atNs: episode.startNs) }
         var steps = 0
@@ -227,6 +237,7 @@ struct Simulation {
         case .account(let replica): try account(replica)
         case .commit(let excess): try commit(excess)
         case .clear(let replica): try clear(replica)
+        case .override(let replica): if nowNs <= scenario.endNs { try override(replica) }
         case .drop: drop()
         case .tick(let replica, let dueNs):
             guard replicas[replica].tickNs == dueNs else { return }
@@ -345,6 +356,7 @@ struct Simulation {
     mutating func answered(_ ticket: UInt64, _ decision: Decision) throws {
         if let bill = accounts?.open.removeValue(forKey: ticket) { return try accounted(bill, decision) }
         let question = oracle.open[ticket]
+        if let question { try judgeOverrides(question, decision) }
         let mustBeShared = scenario.course == .gentle ? nowNs > 50_000_000 : nowNs > SimulationScenario.healedNs
         // It may have waited for a batch in flight, and both for the disk.
         let diskNs = question.map { heldNs($0.replica) - $0.heldNs } ?? 0
@@ -407,6 +419,7 @@ struct Simulation {
     /// Carries out a limiter's commands, as its shell does.
     mutating func pump(_ replica: Int) throws {
         let now = moment(replica)
+        noteSteadiness(of: replica)
         oracle.notes(
             replica, isThere: replicas[replica].limiter.link.isClosed,
             losses: replicas[replica].limiter.statistics.dataLosses, nowMs: Self.startMs + nowNs / 1_000_000)
@@ -428,7 +441,9 @@ struct Simulation {
             case .decision(let decision): try answered(completion.ticket.rawValue, decision)
             case .settled(let done): try settled(completion.ticket.rawValue, done)
             case .storeUnavailable:
+                if try overridden(completion.ticket.rawValue, nil) { continue }
                 if try !cleared(completion.ticket.rawValue, nil) { try settled(completion.ticket.rawValue, nil) }
+            case .overridden(let outcome): _ = try overridden(completion.ticket.rawValue, outcome)
             case .cleared(let counters): _ = try cleared(completion.ticket.rawValue, counters)
             case .notSettled(let fault): throw SimulationFailure(description: "\(fault)")
             case .otherArguments: throw SimulationFailure(description: "other arguments")

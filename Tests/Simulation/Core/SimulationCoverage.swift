@@ -63,6 +63,10 @@ struct SimulationCoverage: Sendable {
         case refundedLocally = "a cost is given back locally"
         case cleared = "an operator clears a counter"
         case clearRefused = "a clear is refused, because counting is not shared"
+        case overridden = "an operator overrides a maximum, or ends that"
+        case overrideRefused = "an override is refused, because counting is not shared"
+        case judgedOverride = "a check is decided by an override that its replica must know"
+        case judgedNoOverride = "a check is decided by the policy where an override would show"
         case judgedClear = "what replicas know of a cleared counter is compared"
         case looked = "a check that costs 0 is answered"
         case repeatedElsewhere = "a charge under an id is sent again from another replica"
@@ -160,7 +164,7 @@ struct SimulationCoverage: Sendable {
         case .storeClockFollowed: add(.clockFollowed)
         case .storeLostCounters: add(.lostCounter)
         case .storeStillUnavailable, .storeLostData, .storeClockBehind, .keyFault, .changeFeedDown, .changeFeedUp,
-            .busy, .evicting:
+            .busy, .evicting, .overrides:
             break
         }
     }

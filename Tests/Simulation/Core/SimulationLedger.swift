@@ -96,6 +96,9 @@ struct SimulationLedger {
             case .heartbeat:
                 if outcome == 1 { at += 2 + 3 * Int(reply.results[at]) }
                 continue
+            case .overrides:
+                at += 1
+                continue
             case .restore:
                 if outcome == 1 { raise(keys.charges[0][0], charges[0], to: reply.results[at]) }
                 at += outcome == 1 ? charges[0].usageCount : 0

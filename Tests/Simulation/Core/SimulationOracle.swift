@@ -17,7 +17,8 @@ struct SimulationOracle {
         let isPeek: Bool
         let grant: String
         let session: String?
-        let limits: [Limit]
+        /// With the maxima that its replica decided by: see `Simulation.judgeOverrides`.
+        var limits: [Limit]
         let mixed: Mixed?
         /// The store may be asked about it.
         var waits = false
