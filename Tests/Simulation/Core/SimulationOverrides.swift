@@ -56,7 +56,7 @@ extension Simulation {
         let grant = Bool.random(using: &overrides.random) ? "g" : "h"
         let highest = (scenario.costs.max() ?? 1) + limit.max * 2
         let maxima: [Int64] = [limit.max * 2, limit.max + 1, Swift.max(1, limit.max / 2), highest]
-        let max: Int64 = maxima.randomElement(using: &overrides.random) ?? 1
+        let max = Swift.min(limit.maxRange.upperBound, maxima.randomElement(using: &overrides.random) ?? 1)
         let lengths: [Int64] = [0, 300, 700, 1_500, 4_000]
         let forMs: Int64 = lengths.randomElement(using: &overrides.random) ?? 300
         lastTicket += 1
