@@ -23,6 +23,7 @@ extension Integration {
             ("sluice-load --spawn --faults outage.txt --duration 1m", "a minute; a shorter one is run"),
             ("sluice-load --spawn --sidecars 2 --policy policy.json --faults faults --duration 60s", "a minute"),
             ("sluicectl clear alice-laptop", "it asks a person; with --yes it is run"),
+            ("sluicectl override alice-laptop", "it asks a person; with --yes it is run"),
             ("sluicectl counters --redis rediss://", "there is no such Redis; a test reads one over TLS"),
             ("sluicectl tail", "it goes on until somebody ends it; tests run it"),
             ("sluicectl --socket sluice.sock tail", "the same"),
