@@ -18,7 +18,7 @@ struct OverrideCommand: AsyncParsableCommand {
 
             Examples:
               sluicectl override alice-laptop opencode_run_rate 50 --for 1h
-              sluicectl override --yes alice-laptop /tools/opencode_run/limits/opencode_run_rate 0 --for 10m
+              sluicectl override --yes alice-laptop opencode_run_rate 0 --for 10m
               sluicectl override alice-laptop opencode_run_rate --off
               sluicectl override
               sluicectl override --json | jq '.overrides[].grant'
