@@ -39,4 +39,11 @@ struct Pair {
         try await one.waitUntilShared()
         try await other.waitUntilShared()
     }
+
+    /// How many keys Redis has for what is counted: beside them are both replicas' markers and their list, and from some
+    /// heartbeat on when each had nothing to write back.
+    func countedKeys() throws -> Int {
+        let count = "return redis.call('DBSIZE') - redis.call('EXISTS', 'sluice:2:replicas', 'sluice:2:written-back')"
+        return (try redis.command("EVAL", count, "0").integer ?? 0) - both.count
+    }
 }
