@@ -6,10 +6,20 @@ import Foundation
 package final class TemporaryFolder: Sendable {
     package let path: String
 
-    package init() throws {
-        var template = Array("/tmp/sluice-XXXXXX".utf8CString)
+    /// - Parameter isInMemory: for files whose writing must not take long, whatever else the disk does: in `/dev/shm` if that
+    ///   has room.
+    package init(isInMemory: Bool = false) throws {
+        let root = isInMemory && Self.hasRoom("/dev/shm") ? "/dev/shm" : "/tmp"
+        var template = Array("\(root)/sluice-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw SupportError("mkdtemp: \(String(cString: strerror(errno)))") }
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// Whether files of 64 MiB can be written there.
+    private static func hasRoom(_ folder: String) -> Bool {
+        guard access(folder, W_OK | X_OK) == 0 else { return false }
+        let free = try? FileManager.default.attributesOfFileSystem(forPath: folder)[.systemFreeSize]
+        return (free as? NSNumber).map { $0.int64Value >= 64 << 20 } ?? false
     }
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
