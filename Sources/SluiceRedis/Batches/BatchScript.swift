@@ -21,7 +21,9 @@ package enum BatchScript: Sendable, CaseIterable {
             + PackageResources.charge_rest_lua)
     private static let decideSource = stripped(
         PackageResources.prelude_lua + PackageResources.checks_lua + PackageResources.usage_lua
-            + PackageResources.counters_lua + algorithms + PackageResources.decide_lua)
+            + PackageResources.counters_lua + algorithms + PackageResources.decide_lua
+            + PackageResources.settlements_lua + PackageResources.replicas_lua + PackageResources.overrides_lua
+            + PackageResources.batch_lua)
     /// In the order of their numbers.
     private static let algorithms =
         PackageResources.fixed_window_lua + PackageResources.sliding_window_lua + PackageResources.token_bucket_lua

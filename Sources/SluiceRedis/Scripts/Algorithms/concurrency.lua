@@ -1,5 +1,5 @@
 -- Calls in progress, algorithm 3. Under the key is a sorted set of reservations, scored by when their slots expire.
--- `extra` is how long a slot is held, ms. Slots of a reservation are freed by `decide.lua`, before anything else of it is settled.
+-- `extra` is how long a slot is held, ms. Slots of a reservation are freed by `settlements.lua`, before anything else of it is settled.
 
 ALGORITHMS[3] = function()
     local firstExpiry, lastExpiry = {}, {}
