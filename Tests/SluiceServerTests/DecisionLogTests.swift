@@ -18,6 +18,7 @@ import Testing
         let server: ServerRig
         let log: DecisionLog
         let writer: LineWriter
+        let writerLoop = PolledLoop()
         var path: String { folder.path("decisions.jsonl") }
 
         init(sample: Int64) throws {
@@ -25,7 +26,7 @@ import Testing
             server = try ServerRig()
             let file = try LineFile(folder.path("decisions.jsonl"))
             let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-            writer = LineWriter(file, eventLoop: server.eventLoop, logger: logger)
+            writer = LineWriter(file, eventLoop: writerLoop, logger: logger)
             log = DecisionLog(DecisionLogConfiguration(file: file, sample: sample), writer: writer)
             server.host.decisionLog = log
         }
@@ -35,7 +36,7 @@ import Testing
             nonisolated(unsafe) var isWritten = false
             log.close { isWritten = true }
             try await waitUntil("the lines are written") {
-                server.eventLoop.run()
+                writerLoop.run()
                 return isWritten
             }
             return try String(contentsOfFile: folder.path(name), encoding: .utf8).split(separator: "\n").map {
@@ -193,7 +194,7 @@ import Testing
 
     @Test func whatHasNoRoomIsCountedAndSaid() async throws {
         let folder = try TemporaryFolder()
-        let loop = EmbeddedEventLoop()
+        let loop = PolledLoop()
         let path = folder.path("l")
         let writer = LineWriter(
             try LineFile(path), eventLoop: loop, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })

@@ -166,7 +166,8 @@ import Testing
         let rig = try ServerRig()
         let folder = try TemporaryFolder()
         let file = try LineFile(folder.path("d"))
-        let writer = LineWriter(file, eventLoop: rig.eventLoop, logger: rig.host.logger)
+        let writerLoop = PolledLoop()
+        let writer = LineWriter(file, eventLoop: writerLoop, logger: rig.host.logger)
         rig.host.decisionLog = DecisionLog(DecisionLogConfiguration(file: file, sample: 0), writer: writer)
         let listener = try await Self.listen(rig)
         let peer = try rig.connect()
@@ -181,7 +182,7 @@ import Testing
         nonisolated(unsafe) var isWritten = false
         log.close { isWritten = true }
         try await waitUntil("the lines are written") {
-            rig.eventLoop.run()
+            writerLoop.run()
             return isWritten
         }
         let written = try String(contentsOfFile: folder.path("d"), encoding: .utf8).split(separator: "\n")
